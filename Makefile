@@ -1,0 +1,54 @@
+# Kennel's commands. `make` sets up .venv; the others set up what they need by themselves.
+SHELL := /bin/bash
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+IMAGE ?= kennel:local
+BASE_IMAGE ?= debian:bookworm-slim
+
+.PHONY: all demo test lint image test-image bench lock clean
+
+all: $(VENV)/.installed
+
+# The lock holds the Linux x86_64 wheels; elsewhere pip resolves the same pinned direct dependencies.
+$(VENV)/.installed: pyproject.toml requirements-dev.lock
+	$(PYTHON) -m venv $(VENV)
+ifeq ($(shell uname -sm),Linux x86_64)
+	$(BIN)/pip install --quiet --require-hashes -r requirements-dev.lock
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+else
+	$(BIN)/pip install --quiet --editable ".[container,dev]"
+endif
+	touch $@
+
+demo: all
+	$(BIN)/python local_test/demo.py $(if $(DATA),--data "$(DATA)")
+
+test: all
+	$(BIN)/python -m pytest --ignore tests/image
+
+lint: all
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+image:
+	docker/build.sh "$(IMAGE)" --build-arg "BASE_IMAGE=$(BASE_IMAGE)" $(BUILD_OPTIONS)
+
+# SageMaker's local mode wants protobuf 6, and so an environment of its own.
+.venv-local-mode/.installed: tests/image/requirements-local-mode.lock
+	$(PYTHON) -m venv .venv-local-mode
+	.venv-local-mode/bin/pip install --quiet --require-hashes -r $<
+	touch $@
+
+test-image: all .venv-local-mode/.installed
+	tests/image/engine.sh run $(BIN)/python -m pytest tests/image
+
+lock: all
+	$(BIN)/pip-compile --quiet --extra container --generate-hashes --allow-unsafe --strip-extras --no-header \
+	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o docker/requirements.lock pyproject.toml
+	$(BIN)/pip-compile --quiet --extra container --extra dev --generate-hashes --allow-unsafe --strip-extras --no-header \
+	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o requirements-dev.lock pyproject.toml
+
+clean:
+	rm -rf $(VENV) .venv-* .cache build *.egg-info local_test/test_dir

@@ -1,0 +1,1 @@
+"""The model: what `train` makes and `serve` runs, so that both see a photograph in the same way."""

@@ -1,0 +1,181 @@
+"""The artifact: everything that `serve` needs to answer as training measured. No pickle, no code.
+
+model.json           version, architecture, class names, preprocessing, checksums, probe logits
+model.safetensors    weights, for torch
+model.xml model.bin  the same network as OpenVINO IR in float32, for CPUs
+probe.png            an image whose logits are known
+"""
+
+import hashlib
+import io
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from safetensors.numpy import save_file
+
+from classifier.errors import ArtifactError
+from classifier.preprocessing import Preprocessing, load_pixels
+
+if TYPE_CHECKING:
+    import openvino
+
+    from classifier.engines import Engine
+
+FORMAT = "kennel-image-classifier"
+VERSION = 1
+MANIFEST = "model.json"
+WEIGHTS = "model.safetensors"
+IR = "model.xml"
+IR_WEIGHTS = "model.bin"
+PROBE = "probe.png"
+
+
+@dataclass(frozen=True)
+class ModelArtifact:
+    """A verified artifact on disk."""
+
+    directory: Path
+    architecture: str
+    class_names: tuple[str, ...]
+    preprocessing: Preprocessing
+    probe_logits: npt.NDArray[np.float32]
+    """Logits (num_classes,) of the probe, computed by torch in float32 on the CPU when the artifact was written."""
+
+    @property
+    def weights(self) -> Path:
+        """File of the weights, by torch's names."""
+        return self.directory / WEIGHTS
+
+    @property
+    def ir(self) -> Path:
+        """File of the OpenVINO IR."""
+        return self.directory / IR
+
+    def check_probe(self, engine: "Engine") -> None:
+        """Run the probe through an engine. Raises ArtifactError when the stored logits do not come out."""
+        pixels = load_pixels(self.directory / PROBE, self.preprocessing)
+        logits = engine.run(pixels[None])[0]
+        if logits.shape != self.probe_logits.shape:
+            raise ArtifactError(f"{self.directory}: {len(logits)} outputs for {len(self.probe_logits)} classes")
+        difference = float(np.abs(logits - self.probe_logits).max())
+        allowed = engine.tolerance * max(1.0, float(np.abs(self.probe_logits).max()))
+        if not difference <= allowed:
+            raise ArtifactError(
+                f"{self.directory}: {engine.name} gives other logits than training did for {PROBE} (difference "
+                f"{difference:.3g}, allowed {allowed:.3g}); train again with this image, or serve with the image that "
+                f"trained it"
+            )
+
+
+def write_artifact(
+    directory: Path,
+    *,
+    architecture: str,
+    class_names: tuple[str, ...],
+    preprocessing: Preprocessing,
+    weights: Mapping[str, npt.NDArray[Any]],
+    ir: "openvino.Model",
+    reference: "Engine",
+) -> ModelArtifact:
+    """Write an artifact; it is complete or not there, as the manifest comes last.
+
+    `reference` is the engine that computes the probe's logits, torch in float32 on the CPU.
+    """
+    import openvino
+
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / MANIFEST).unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".writing-", dir=directory) as folder:
+        writing = Path(folder)
+        save_file(dict(weights), writing / WEIGHTS)
+        openvino.save_model(ir, str(writing / IR), compress_to_fp16=False)
+        (writing / PROBE).write_bytes(probe_image(preprocessing))
+        logits = reference.run(load_pixels(writing / PROBE, preprocessing)[None])[0]
+        content: dict[str, Any] = {
+            "format": FORMAT,
+            "version": VERSION,
+            "architecture": architecture,
+            "class_names": list(class_names),
+            "preprocessing": preprocessing.to_json(),
+            "probe_logits": [float(logit) for logit in logits],
+            "files": {name: sha256(writing / name) for name in (WEIGHTS, IR, IR_WEIGHTS, PROBE)},
+        }
+        manifest = {**content, "sha256": digest(content)}
+        (writing / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        for name in (WEIGHTS, IR, IR_WEIGHTS, PROBE, MANIFEST):
+            (writing / name).replace(directory / name)
+    return read_artifact(directory)
+
+
+def read_artifact(directory: Path) -> ModelArtifact:
+    """Read and verify an artifact, in the folder or one level below it.
+
+    Raises ArtifactError when it is not there, is of another version, or when a file is missing or altered.
+    """
+    directory = find_manifest(directory)
+    file = directory / MANIFEST
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+        form, version = manifest["format"], manifest["version"]
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise ArtifactError(f"{file}: not a manifest of {FORMAT} ({error!r})") from error
+    if (form, version) != (FORMAT, VERSION):
+        raise ArtifactError(f"{file}: format {form!r} version {version!r}; this image reads {FORMAT} version {VERSION}")
+    content = {key: value for key, value in manifest.items() if key != "sha256"}
+    if manifest.get("sha256") != digest(content):
+        raise ArtifactError(f"{file}: altered since it was written; use the artifact as training left it")
+    for name, expected in content["files"].items():
+        if not (directory / name).is_file():
+            raise ArtifactError(f"{directory / name}: missing; the folder holds {listing(directory)}")
+        if sha256(directory / name) != expected:
+            raise ArtifactError(f"{directory / name}: altered since it was written; use it as training left it")
+    return ModelArtifact(
+        directory=directory,
+        architecture=content["architecture"],
+        class_names=tuple(content["class_names"]),
+        preprocessing=Preprocessing.from_json(content["preprocessing"]),
+        probe_logits=np.array(content["probe_logits"], dtype=np.float32),
+    )
+
+
+def find_manifest(directory: Path) -> Path:
+    """Find the folder with the manifest: this one, or the only one below it that has one."""
+    if (directory / MANIFEST).is_file():
+        return directory
+    below = sorted(directory.glob(f"*/{MANIFEST}"))
+    if len(below) == 1:
+        return below[0].parent
+    raise ArtifactError(f"{directory}: no {MANIFEST} there; the folder holds {listing(directory)}")
+
+
+def listing(directory: Path) -> str:
+    """Name what a folder holds, for an error message."""
+    names = sorted(entry.name for entry in directory.iterdir()) if directory.is_dir() else []
+    return ", ".join(names[:20]) or "nothing"
+
+
+def sha256(file: Path) -> str:
+    """Hash a file."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest(content: dict[str, Any]) -> str:
+    """Hash the content of a manifest."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def probe_image(preprocessing: Preprocessing) -> bytes:
+    """Make a PNG of smooth random colours, a little larger than the network's input, always the same."""
+    coarse = np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8)
+    size = (preprocessing.resize_size * 4 // 3, preprocessing.resize_size)
+    buffer = io.BytesIO()
+    Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(buffer, "PNG")
+    return buffer.getvalue()

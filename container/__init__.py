@@ -1,0 +1,1 @@
+"""The contract with SageMaker: paths, settings, resources, metrics and the life of a job. Standard library only."""

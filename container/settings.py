@@ -1,0 +1,166 @@
+"""Strings from hyperparameters, environment and command line become typed frozen values, once.
+
+A settings class is a frozen dataclass whose fields are made by `setting()`:
+
+    @dataclass(frozen=True)
+    class Config:
+        lr: float | None = setting(None, "Peak learning rate.", interval="(0, 1]", example="0.01")
+"""
+
+import dataclasses
+import difflib
+import json
+import math
+import types
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from container.errors import UserError
+
+T = TypeVar("T")
+
+IGNORED_PREFIXES = ("_", "sagemaker_")
+"""Keys that SageMaker adds to a job's hyperparameters (`_tuning_objective_metric`, `sagemaker_program`, ...)."""
+
+TRUE_WORDS = frozenset({"true", "1", "yes", "on"})
+FALSE_WORDS = frozenset({"false", "0", "no", "off"})
+UNSET_WORDS = frozenset({"", "none", "null", "auto"})
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a field of a settings class accepts, and how to explain it."""
+
+    help: str
+    unit: str = ""
+    interval: str = ""
+    """Allowed numbers in mathematical notation: `(0, 1]` excludes 0 and includes 1."""
+    example: str = ""
+    environment: str = ""
+    """Name of the environment variable that sets it."""
+
+
+def setting(
+    default: Any,
+    help: str,  # noqa: A002
+    *,
+    unit: str = "",
+    interval: str = "",
+    example: str = "",
+    environment: str = "",
+) -> Any:
+    """Declare a field of a settings class, as `dataclasses.field` does."""
+    declaration = Setting(help, unit, interval, example or str(default), environment)
+    return dataclasses.field(default=default, metadata={"setting": declaration})
+
+
+def declared(cls: type) -> dict[str, Setting]:
+    """List the settings of a class by field name."""
+    return {field.name: field.metadata["setting"] for field in dataclasses.fields(cls) if "setting" in field.metadata}
+
+
+def from_strings(cls: type[T], values: Mapping[str, str], *, source: str = "hyperparameter") -> T:
+    """Build a settings value from strings, as SageMaker's hyperparameters are.
+
+    A value may be quoted as JSON (`"\\"adam\\""`) or plain (`adam`), a name may be spelled with `-` or `_`.
+    Unknown names that begin with `_` or `sagemaker_` are ignored. Raises UserError that lists every problem.
+    """
+    known = declared(cls)
+    hints = get_type_hints(cls)
+    errors: list[str] = []
+    parsed: dict[str, Any] = {}
+    for given_name, text in values.items():
+        name = given_name.replace("-", "_")
+        if name not in known:
+            if not given_name.startswith(IGNORED_PREFIXES):
+                errors.append(unknown_name(given_name, known, source))
+        elif name in parsed:
+            errors.append(f"{given_name}: given twice, with `-` and with `_`; keep one")
+        else:
+            try:
+                parsed[name] = parse(unquote(text), hints[name], known[name])
+            except ValueError as error:
+                errors.append(f"{given_name}={text}: {error}; set a value such as {known[name].example}")
+                parsed[name] = None
+    if errors:
+        raise UserError("; ".join(errors))
+    return cls(**parsed)
+
+
+def from_environment(cls: type[T], environment: Mapping[str, str]) -> T:
+    """Build a settings value from the environment variables that its fields name."""
+    names = {declaration.environment: name for name, declaration in declared(cls).items() if declaration.environment}
+    values = {names[variable]: text for variable, text in environment.items() if variable in names}
+    try:
+        return from_strings(cls, values)
+    except UserError as error:
+        variables = ", ".join(variable for variable in names if variable in environment)
+        raise UserError(f"environment ({variables}): {error}") from error
+
+
+def unquote(text: str) -> str:
+    """Undo the JSON quoting that some SDK versions put around strings."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text.strip()
+    return value.strip() if isinstance(value, str) else text.strip()
+
+
+def unknown_name(name: str, known: Iterable[str], source: str) -> str:
+    """Say that a name is not known, with the nearest one that is."""
+    near = difflib.get_close_matches(name.replace("-", "_").lower(), list(known), n=1, cutoff=0.5)
+    advice = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(known))}"
+    return f"{name}: unknown {source}; {advice}"
+
+
+def parse(text: str, hint: Any, declaration: Setting) -> Any:
+    """Convert a string to the type of a field and check its interval. Raises ValueError with what was expected."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        if text.lower() in UNSET_WORDS:
+            return None
+        return parse(text, next(argument for argument in arguments if argument is not type(None)), declaration)
+    if origin is Literal:
+        if text not in arguments:
+            near = difflib.get_close_matches(text, arguments, n=1)
+            raise ValueError(f"must be one of {', '.join(arguments)}" + (f" (did you mean {near[0]}?)" if near else ""))
+        return text
+    if hint is bool:
+        return parse_bool(text)
+    if hint is int or hint is float:
+        return parse_number(text, hint, declaration)
+    return text
+
+
+def parse_bool(text: str) -> bool:
+    """Convert `true`, `1`, `yes`, `on` and their opposites, in any case."""
+    word = text.lower()
+    if word not in TRUE_WORDS | FALSE_WORDS:
+        raise ValueError("must be true or false")
+    return word in TRUE_WORDS
+
+
+def parse_number(text: str, kind: type[int] | type[float], declaration: Setting) -> int | float:
+    """Convert a finite number and check it against the declared interval; `5.0` is accepted for an int."""
+    expected = "a whole number" if kind is int else "a number"
+    within = f" in {declaration.interval}" if declaration.interval else ""
+    unit = f" ({declaration.unit})" if declaration.unit else ""
+    try:
+        number = float(text)
+    except ValueError:
+        raise ValueError(f"must be {expected}{within}{unit}") from None
+    if not math.isfinite(number) or (kind is int and not number.is_integer()):
+        raise ValueError(f"must be {expected}{within}{unit}")
+    if declaration.interval and not in_interval(number, declaration.interval):
+        raise ValueError(f"must be{within}{unit}")
+    return int(number) if kind is int else number
+
+
+def in_interval(number: float, interval: str) -> bool:
+    """Tell whether a number lies in an interval such as `(0, 1]` or `[1, inf)`."""
+    low, high = (float(part) for part in interval[1:-1].split(","))
+    above = number > low if interval[0] == "(" else number >= low
+    below = number < high if interval[-1] == ")" else number <= high
+    return above and below

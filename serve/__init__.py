@@ -1,0 +1,1 @@
+"""The `serve` command. On a CPU it never imports torch."""

@@ -1,0 +1,30 @@
+"""Real photographs, and one trained artifact for the tests that serve."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "local_test"))
+
+from make_test_dir import make_test_dir
+from sample_data import copy_classes, sample_photographs
+from support import NUM_CLASSES, run_train
+
+
+@pytest.fixture(scope="session")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Photographs of five people in train / valid / test folders."""
+    return copy_classes(sample_photographs(), tmp_path_factory.mktemp("faces"), NUM_CLASSES)
+
+
+@pytest.fixture(scope="session")
+def trained(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An /opt/ml tree after a job of the `train` command."""
+    hyperparameters = {"strategy": '"linear_probe"', "epochs": "30", "batch-size": "8", "_tuning_objective_metric": "x"}
+    root = make_test_dir(tmp_path_factory.mktemp("trained"), faces, hyperparameters)
+    result = run_train(root)
+    assert result.returncode == 0, result.stderr
+    (root / "log.json").write_text(json.dumps({"stdout": result.stdout, "stderr": result.stderr}))
+    return root
