@@ -85,6 +85,10 @@ def create_torchvision(architecture: str) -> nn.Module:
     if architecture in ("googlenet", "inception_v3"):
         # The weights want the transform; the auxiliary heads are for training from nothing.
         arguments = {"aux_logits": False, "transform_input": True, "init_weights": True}
+    if architecture.startswith("vit_"):
+        # A vision transformer is built for one size: that of its default weights.
+        default = torchvision.models.get_model_weights(architecture).DEFAULT
+        arguments = {"image_size": default.transforms().crop_size[0]}
     model: nn.Module = torchvision.models.get_model(architecture, weights=None, **arguments)
     return model
 

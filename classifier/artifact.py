@@ -95,6 +95,8 @@ def write_artifact(
     with tempfile.TemporaryDirectory(prefix=".writing-", dir=directory) as folder:
         writing = Path(folder)
         save_file(dict(weights), writing / WEIGHTS)
+        # safetensors makes files that only their owner may read; an endpoint may run as another user.
+        (writing / WEIGHTS).chmod(0o644)
         openvino.save_model(ir, str(writing / IR), compress_to_fp16=False)
         (writing / PROBE).write_bytes(probe_image(preprocessing))
         logits = reference.run(load_pixels(writing / PROBE, preprocessing)[None])[0]
@@ -173,9 +175,15 @@ def digest(content: dict[str, Any]) -> str:
 
 
 def probe_image(preprocessing: Preprocessing) -> bytes:
-    """Make a PNG of smooth random colours, a little larger than the network's input, always the same."""
-    coarse = np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8)
-    size = (preprocessing.resize_size * 4 // 3, preprocessing.resize_size)
+    """Make a PNG of random colours and fine grain, larger than the network's input, always the same.
+
+    The grain is there for the resampling: smooth colours come out alike with any.
+    """
+    generator = np.random.default_rng(0)
+    size = (2 * preprocessing.resize_size, preprocessing.resize_size * 3 // 2)
+    coarse = Image.fromarray(generator.integers(60, 196, (9, 12, 3), dtype=np.uint8))
+    colours = np.asarray(coarse.resize(size, Image.Resampling.BICUBIC), dtype=np.int16)
+    grain = generator.choice(np.array([-60, 0, 60], dtype=np.int16), (size[1], size[0], 1))
     buffer = io.BytesIO()
-    Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(buffer, "PNG")
+    Image.fromarray((colours + grain).clip(0, 255).astype(np.uint8)).save(buffer, "PNG")
     return buffer.getvalue()

@@ -97,7 +97,10 @@ def published(architecture: str) -> Iterator[Candidate]:
     entries = torchvision.models.get_model_weights(architecture)
     default = torchvision_preprocessing(entries.DEFAULT)
     yield from (Candidate(architecture + suffix, default) for suffix in SUFFIXES)
-    yield from (Candidate(entry.url.rpartition("/")[2], torchvision_preprocessing(entry)) for entry in entries)
+    for entry in entries:
+        preprocessing = torchvision_preprocessing(entry)
+        if preprocessing.crop_size == default.crop_size or not architecture.startswith("vit_"):
+            yield Candidate(entry.url.rpartition("/")[2], preprocessing)
 
 
 def file_stem(architecture: str) -> str:
