@@ -16,6 +16,7 @@ $(VENV)/.installed: pyproject.toml requirements-dev.lock
 ifeq ($(shell uname -sm),Linux x86_64)
 	$(BIN)/pip install --quiet --require-hashes -r requirements-dev.lock
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	$(BIN)/pip uninstall --quiet --yes openvino-telemetry
 else
 	$(BIN)/pip install --quiet --editable ".[container,dev]"
 endif

@@ -20,6 +20,12 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def many_photographs() -> list[Path]:
+    """200 photographs of 20 people, most of whom no job was trained on."""
+    return sorted(sample_photographs().rglob("*.png"), key=lambda file: (file.parent.name, file.name))[:200]
+
+
+@pytest.fixture(scope="session")
 def trained(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An /opt/ml tree after a job of the `train` command."""
     hyperparameters = {"strategy": '"linear_probe"', "epochs": "30", "batch-size": "8", "_tuning_objective_metric": "x"}

@@ -113,10 +113,11 @@ def test_top_k_is_taken_from_query_or_custom_attributes(
 
 
 def test_answers_equal_what_the_classifier_computes_in_training(
-    server: Server, trained: Path, photographs: list[Path]
+    server: Server, trained: Path, many_photographs: list[Path]
 ) -> None:
     classifier = ImageClassifier.load(trained / "model", device="cpu", num_threads=1)
-    for photograph in photographs:
+    assert len(many_photographs) == 200
+    for photograph in many_photographs:
         answer = {p["label"]: p["probability"] for p in server.ask(photograph.read_bytes()).json()["predictions"]}
         expected = classifier.probabilities(classifier.read(photograph)[None])[0]
         assert np.allclose([answer[name] for name in classifier.artifact.class_names], expected, atol=1e-6)
