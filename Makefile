@@ -12,7 +12,7 @@ all: $(VENV)/.installed
 
 # The lock holds the Linux x86_64 wheels; elsewhere pip resolves the same pinned direct dependencies.
 $(VENV)/.installed: pyproject.toml requirements-dev.lock
-	$(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 ifeq ($(shell uname -sm),Linux x86_64)
 	$(BIN)/pip install --quiet --require-hashes -r requirements-dev.lock
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
@@ -38,7 +38,7 @@ image:
 
 # SageMaker's local mode wants protobuf 6, and so an environment of its own.
 .venv-local-mode/.installed: tests/image/requirements-local-mode.lock
-	$(PYTHON) -m venv .venv-local-mode
+	test -x .venv-local-mode/bin/python || $(PYTHON) -m venv .venv-local-mode
 	.venv-local-mode/bin/pip install --quiet --require-hashes -r $<
 	touch $@
 

@@ -10,6 +10,7 @@ from image.containers import LABEL, QUICK, build, docker, opt_ml, run, train
 from sample_data import copy_classes, sample_photographs
 
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+IMAGE = "kennel:test"
 NUM_CLASSES = 5
 
 
@@ -32,9 +33,12 @@ def engine() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def image() -> str:
-    """Build the image of this working tree."""
-    build("kennel:test")
-    return "kennel:test"
+    """Build the image of this working tree, in the place of the one that an earlier run built."""
+    earlier = docker("image", "ls", "--quiet", "--no-trunc", IMAGE)
+    build(IMAGE)
+    if earlier not in ("", docker("image", "ls", "--quiet", "--no-trunc", IMAGE)):
+        docker("image", "rm", earlier)
+    return IMAGE
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Every shell script of the project."""
+"""Every shell script of the project, and the one that starts the engine."""
 
 import os
 from pathlib import Path
@@ -22,3 +22,15 @@ def test_a_script_is_clean_executable_and_has_unix_line_endings(script: Path) ->
     assert result.returncode == 0, result.stdout
     assert os.access(script, os.X_OK)
     assert b"\r" not in script.read_bytes()
+
+
+def test_a_running_engine_is_left_running_and_the_commands_code_is_kept() -> None:
+    engine = ROOT / "tests" / "image" / "engine.sh"
+    assert run(engine, "run", "sh", "-c", "docker info && exit 7").returncode == 7
+    assert run("docker", "info").returncode == 0
+
+
+def test_engine_explains_itself() -> None:
+    engine = ROOT / "tests" / "image" / "engine.sh"
+    assert "usage: engine.sh start | stop | run COMMAND" in run(engine).stderr
+    assert "run: no command given" in run(engine, "run").stderr
