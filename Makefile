@@ -45,6 +45,10 @@ image:
 test-image: all .venv-local-mode/.installed
 	tests/image/engine.sh run $(BIN)/python -m pytest tests/image
 
+# DATA: a folder with one photograph of each ImageNet class
+bench: all
+	PYTHONPATH=. $(BIN)/python benchmarks/imagenet_accuracy.py "$(DATA)"
+
 lock: all
 	$(BIN)/pip-compile --quiet --extra container --generate-hashes --allow-unsafe --strip-extras --no-header \
 	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o docker/requirements.lock pyproject.toml

@@ -112,7 +112,8 @@ log_in() {
 }
 
 pushed_digest() {
-    "$docker" image inspect --format '{{range .RepoDigests}}{{println .}}{{end}}' "$1" | grep -F "$repository@"
+    "$docker" image inspect --format '{{range .RepoDigests}}{{println .}}{{end}}' "$1" | grep -F "$repository@" ||
+        die "docker names no digest of $1; look it up in the registry"
 }
 
 main() {
