@@ -49,11 +49,13 @@ test-image: all .venv-local-mode/.installed
 bench: all
 	PYTHONPATH=. $(BIN)/python benchmarks/imagenet_accuracy.py "$(DATA)"
 
+LOCK := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header \
+    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host pyproject.toml
+
 lock: all
-	$(BIN)/pip-compile --quiet --extra container --generate-hashes --allow-unsafe --strip-extras --no-header \
-	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o docker/requirements.lock pyproject.toml
-	$(BIN)/pip-compile --quiet --extra container --extra dev --generate-hashes --allow-unsafe --strip-extras --no-header \
-	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o requirements-dev.lock pyproject.toml
+	$(LOCK) --extra container -o docker/requirements.lock
+	$(LOCK) --extra container --extra dev -o requirements-dev.lock
+	$(LOCK) --extra local-mode -o tests/image/requirements-local-mode.lock
 
 clean:
 	rm -rf $(VENV) .venv-* .cache build *.egg-info local_test/test_dir

@@ -164,9 +164,12 @@ def listing(directory: Path) -> str:
 
 
 def sha256(file: Path) -> str:
-    """Hash a file."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    """Hash a file. Raises ArtifactError when it cannot be read."""
+    try:
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise ArtifactError(f"{file}: {error.strerror}; make it readable for the user that serves") from error
 
 
 def digest(content: dict[str, Any]) -> str:

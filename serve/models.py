@@ -2,9 +2,10 @@
 
 import logging
 import os
-import signal
 import threading
 from pathlib import Path
+
+from gunicorn.arbiter import Arbiter
 
 from classifier.errors import ClassifierError
 from classifier.inference import ImageClassifier
@@ -41,7 +42,8 @@ class ServedModel:
             logger.error("the model cannot be served, /ping stays at 503: %s", error)
         except Exception:
             logger.exception("the model could not be loaded, by a defect of Kennel; the server stops")
-            os.kill(os.getppid(), signal.SIGTERM)
+            # gunicorn ends the whole server, with this code, when a worker ends with it
+            os._exit(Arbiter.WORKER_BOOT_ERROR)
         else:
             self._classifier = classifier
             logger.info("ready: %d classes, %s", len(classifier.artifact.class_names), classifier.engine.name)

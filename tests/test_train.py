@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from make_test_dir import make_test_dir
 from PIL import Image
+from sample_data import sample_photographs
 from support import NUM_CLASSES, ROOT, run_train
 
 from classifier.artifact import read_artifact
@@ -138,6 +139,22 @@ def test_fine_tuning_trains_all_layers(strategy: str, faces: Path, tmp_path: Pat
         stages = [row["stage"] for row in csv.DictReader(stream)]
     assert stages == ["linear_probe"] * (100 if strategy == "lp_ft" else 0) + ["finetune"] * 2
     assert read_artifact(root / "model").architecture == "resnet18"
+
+
+def test_sigterm_while_features_are_made_saves_a_head_on_those_made_so_far(tmp_path: Path) -> None:
+    root = make_test_dir(tmp_path, sample_photographs(), {"strategy": "linear_probe"})
+    environment = {**os.environ, "SAGEMAKER_BASE_DIR": str(root)}
+    command = [sys.executable, "-m", "train"]
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert any(line.startswith("features with") for line in process.stderr)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGTERM)
+        started = time.monotonic()
+        log = process.stderr.read()
+    assert process.returncode == 0, log
+    assert time.monotonic() - started < 30
+    assert len(read_artifact(root / "model").class_names) == 40
 
 
 @pytest.mark.parametrize("seconds_after_the_first_epoch", [0.0, 2.0])

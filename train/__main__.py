@@ -16,6 +16,7 @@ from train.config import TrainingConfig
 def main() -> int:
     """Run a training job as SageMaker starts it; hyperparameters on the command line win over the file's."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)
     arguments = parse_arguments(sys.argv[1:])
     paths = ContainerPaths.from_environment(os.environ)
     return run_training(lambda stop: run(paths, arguments, stop), paths)

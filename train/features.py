@@ -70,6 +70,11 @@ def by_photograph(outputs: Outputs, photographs: Sequence[Path]) -> dict[Path, I
     return {photographs[index]: error for index, error in outputs.unreadable.items()}
 
 
+def sample(split: Split, num_photographs: int) -> Split:
+    """Take a few photographs at random, when a stop leaves no time for all."""
+    return split.select(np.random.default_rng(0).permutation(len(split))[:num_photographs])
+
+
 def shuffled(split: Split, seed: int) -> Split:
     """Shuffle a split, so that a stop in the middle leaves some photographs of every class."""
     return split.select(np.random.default_rng(seed).permutation(len(split)))

@@ -19,7 +19,7 @@ from classifier.evaluation import Evaluation, evaluate_logits
 from classifier.preprocessing import RESAMPLING, Preprocessing, decode_image, read_bytes
 from container.lifecycle import StopSignal
 from train.data import Labels, Photographs, Split
-from train.features import UnreadablePhotographs, run_split
+from train.features import UnreadablePhotographs, run_split, sample
 from train.optim import History, Recipe
 
 logger = logging.getLogger(__name__)
@@ -218,7 +218,7 @@ class FineTuner:
         split = self._photographs.validation
         if stop.requested:
             # A stop in the first epoch: a taste of the validation photographs tells what is saved.
-            split = split.select(np.random.default_rng(0).permutation(len(split))[: 4 * self._num_threads])
+            split = sample(split, 4 * self._num_threads)
         engine = TorchEngine(self._network, self._preprocessing, str(self._device))
         collector = UnreadablePhotographs(max_share=1.0)
         logits, labels = run_split(
