@@ -6,9 +6,11 @@ model.xml model.bin  the same network as OpenVINO IR in float32, for CPUs
 probe.png            an image whose logits are known
 """
 
+import errno
 import hashlib
 import io
 import json
+import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,6 +37,9 @@ WEIGHTS = "model.safetensors"
 IR = "model.xml"
 IR_WEIGHTS = "model.bin"
 PROBE = "probe.png"
+
+SMALL_FILES_BYTES = 4_000_000
+"""More than manifest, graph and probe of any network take."""
 
 
 @dataclass(frozen=True)
@@ -84,13 +89,14 @@ def write_artifact(
     ir: "openvino.Model",
     reference: "Engine",
 ) -> ModelArtifact:
-    """Write an artifact; it is complete or not there, as the manifest comes last.
+    """Write an artifact; it is complete or not there, as the manifest comes last. Raises OSError for a full disk.
 
     `reference` is the engine that computes the probe's logits, torch in float32 on the CPU.
     """
     import openvino
 
     directory.mkdir(parents=True, exist_ok=True)
+    check_free_space(directory, sum(array.nbytes for array in weights.values()))
     (directory / MANIFEST).unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(prefix=".writing-", dir=directory) as folder:
         writing = Path(folder)
@@ -114,6 +120,17 @@ def write_artifact(
         for name in (WEIGHTS, IR, IR_WEIGHTS, PROBE, MANIFEST):
             (writing / name).replace(directory / name)
     return read_artifact(directory)
+
+
+def check_free_space(directory: Path, weights_bytes: int) -> None:
+    """Raise OSError when a folder has no room for the weights, twice (torch's and OpenVINO's), and the small files.
+
+    OpenVINO's own error on a full disk does not say that it is full.
+    """
+    needed_bytes, free_bytes = 2 * weights_bytes + SMALL_FILES_BYTES, shutil.disk_usage(directory).free
+    if free_bytes < needed_bytes:
+        reason = f"no space for the artifact ({needed_bytes / 1e6:.0f} MB needed, {free_bytes / 1e6:.0f} MB free)"
+        raise OSError(errno.ENOSPC, reason, str(directory))
 
 
 def read_artifact(directory: Path) -> ModelArtifact:

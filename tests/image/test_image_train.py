@@ -54,6 +54,17 @@ def test_a_mistake_is_the_first_line_of_failure_and_no_traceback(
     assert "Traceback" not in result.stdout + result.stderr
 
 
+def test_a_disk_with_no_room_for_the_artifact_is_the_platforms_error(
+    image: str, photographs: Path, tmp_path: Path
+) -> None:
+    root = opt_ml(tmp_path, photographs, QUICK)
+    result = train(image, root, options=("--tmpfs", "/opt/ml/model:size=20m,mode=1777"))
+    failure = (root / "output" / "failure").read_text()
+    assert result.returncode == 3
+    assert failure.startswith("PlatformError: /opt/ml/model: no space for the artifact (31 MB needed, 21 MB free)")
+    assert "Traceback" not in failure + result.stderr
+
+
 def test_a_stop_signal_ends_training_in_time_with_the_best_model(image: str, photographs: Path, tmp_path: Path) -> None:
     root = opt_ml(tmp_path, photographs, {"strategy": "finetune", "epochs": "1000"})
     mount = f"type=bind,source={root},target=/opt/ml"
