@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+import torchvision
 from make_test_dir import make_test_dir
 from PIL import Image
 from sample_data import sample_photographs
@@ -121,6 +123,16 @@ def test_channels_of_their_own_and_a_validation_split_work(faces: Path, tmp_path
     result = run_train(tmp_path, "--epochs", "2", "--validation-split", "0.34")
     assert result.returncode == 0, result.stderr
     assert "photographs: 20 train, 10 validation, 10 test" in result.stderr
+
+
+def test_weights_in_a_model_channel_are_used(faces: Path, tmp_path: Path) -> None:
+    root = make_test_dir(tmp_path, faces, {"arch": "resnet18", "epochs": "1"})
+    folder = root / "input" / "data" / "model"
+    folder.mkdir()
+    torch.save(torchvision.models.get_model("resnet18", weights=None).state_dict(), folder / "resnet18-f37072fd.pth")
+    result = run_train(root)
+    assert result.returncode == 0, result.stderr
+    assert f"weights of resnet18: {folder / 'resnet18-f37072fd.pth'}" in result.stderr
 
 
 @pytest.mark.parametrize("strategy", ["finetune", "lp_ft"])
