@@ -46,6 +46,7 @@ class Evaluation:
             f"{split}:accuracy": self.accuracy,
             f"{split}:top5_accuracy": self.top5_accuracy,
             f"{split}:macro_f1": self.macro_f1,
+            f"{split}:calibration_error": self.calibration_error,
         }
 
     def class_rows(self) -> list[dict[str, object]]:
@@ -64,14 +65,11 @@ def evaluate_logits(logits: Array, labels: Labels, class_names: tuple[str, ...])
     probabilities = softmax(logits)
     predictions = logits.argmax(axis=1)
     true_logits = logits[np.arange(len(labels)), labels]
-    # log-sum-exp from the logits, as log(0) of a confident mistake would be infinite
-    peak = logits.max(axis=1)
-    log_sums = np.log(np.exp(logits.astype(np.float64) - peak[:, None]).sum(axis=1)) + peak
     matrix = confusion(labels, predictions, len(class_names))
     classes = per_class(matrix, class_names)
     occurring = (matrix.sum(axis=0) + matrix.sum(axis=1)) > 0
     return Evaluation(
-        loss=float((log_sums - true_logits).mean()),
+        loss=mean_cross_entropy(logits, labels),
         accuracy=float((predictions == labels).mean()),
         top5_accuracy=float(((logits > true_logits[:, None]).sum(axis=1) < 5).mean()),
         macro_f1=float(np.mean([result.f1 for result, occurs in zip(classes, occurring, strict=True) if occurs])),
@@ -79,6 +77,14 @@ def evaluate_logits(logits: Array, labels: Labels, class_names: tuple[str, ...])
         classes=classes,
         confusion_matrix=matrix,
     )
+
+
+def mean_cross_entropy(logits: Array, labels: Labels) -> float:
+    """Compute the mean cross-entropy of logits (batch, num_classes), in nats."""
+    # log-sum-exp from the logits, as log(0) of a confident mistake would be infinite
+    peak = logits.max(axis=1)
+    log_sums = np.log(np.exp(logits.astype(np.float64) - peak[:, None]).sum(axis=1)) + peak
+    return float((log_sums - logits[np.arange(len(labels)), labels]).mean())
 
 
 def confusion(labels: Labels, predictions: Labels, num_classes: int) -> npt.NDArray[np.int64]:

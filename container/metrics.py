@@ -47,6 +47,7 @@ def _metrics() -> tuple[MetricDefinition, ...]:
             MetricDefinition(f"{split}:accuracy", "fraction", "Maximize"),
             MetricDefinition(f"{split}:top5_accuracy", "fraction", "Maximize"),
             MetricDefinition(f"{split}:macro_f1", "fraction", "Maximize"),
+            MetricDefinition(f"{split}:calibration_error", "fraction", "Minimize"),
         ]
     return tuple(definitions)
 

@@ -41,6 +41,11 @@ class ContainerPaths:
         return self.root / "model"
 
     @property
+    def checkpoints(self) -> Path:
+        """Folder that the service keeps in step with S3, when the job asks for checkpoints."""
+        return self.root / "checkpoints"
+
+    @property
     def output_data(self) -> Path:
         """Folder that the service packs into output.tar.gz."""
         return self.root / "output" / "data"

@@ -125,6 +125,22 @@ def test_channels_of_their_own_and_a_validation_split_work(faces: Path, tmp_path
     assert "photographs: 20 train, 10 validation, 10 test" in result.stderr
 
 
+def test_a_search_leaves_all_its_trials_and_reuses_the_features_of_the_job_before(faces: Path, tmp_path: Path) -> None:
+    root = make_test_dir(tmp_path, faces, {"search_trials": "8", "epochs": "10"})
+    (root / "checkpoints").mkdir()
+    first = run_train(root)
+    assert first.returncode == 0, first.stderr
+    assert "were in the cache" not in first.stderr
+    report = root / "output" / "data"
+    trials = [json.loads(line) for line in (report / "trials.jsonl").read_text().splitlines()]
+    assert sorted(trial["number"] for trial in trials) == list(range(8))
+    assert min(Image.open(report / "trials.png").size) > 300
+    weights = (root / "model" / "model.safetensors").read_bytes()
+    second = run_train(root)
+    assert "train features: 30 of 30 were in the cache" in second.stderr
+    assert (root / "model" / "model.safetensors").read_bytes() == weights
+
+
 def test_weights_in_a_model_channel_are_used(faces: Path, tmp_path: Path) -> None:
     root = make_test_dir(tmp_path, faces, {"arch": "resnet18", "epochs": "1"})
     folder = root / "input" / "data" / "model"

@@ -26,13 +26,23 @@ class TrainingConfig:
         None, "Epochs of the strategy's last stage. auto is 100 for the head, 5 for all layers.", unit="epochs",
         interval="[1, 10000]", example="5",
     )  # fmt: skip
-    batch_size: int = setting(32, "Images in a step.", unit="images", interval="[1, 4096]")
+    batch_size: int | None = setting(
+        None, "Images in a step. auto is 32, or searched.", unit="images", interval="[1, 4096]", example="32"
+    )
     lr: float | None = setting(
-        None, "Peak learning rate of the strategy's last stage. auto is 0.003 for the head, 0.0003 for all layers.",
+        None, "Peak learning rate of the strategy's last stage. auto is 0.01 for the head, 0.0003 for all layers.",
         interval="(0, 1]", example="0.001",
     )  # fmt: skip
-    weight_decay: float = setting(0.01, "Decoupled weight decay (AdamW).", interval="[0, 1]")
-    label_smoothing: float = setting(0.0, "Share of the label spread over all classes.", interval="[0, 1)")
+    weight_decay: float | None = setting(
+        None, "Decoupled weight decay (AdamW). auto is 0.01, or searched.", interval="[0, 10]", example="0.01"
+    )
+    label_smoothing: float | None = setting(
+        None, "Share of the label spread over all classes. auto is 0, or searched.", interval="[0, 1)", example="0.1"
+    )
+    search_trials: int = setting(
+        1, "Heads that are trained together on the features; the best on validation is kept. What is not given of lr, "
+        "weight_decay, batch_size and label_smoothing is searched.", unit="trials", interval="[1, 1024]", example="64",
+    )  # fmt: skip
     validation_split: float = setting(
         0.2, "Share of the training photographs that validate when there is no validation channel.", interval="(0, 1)"
     )

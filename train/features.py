@@ -1,21 +1,33 @@
 """Frozen features: each photograph passes the backbone once, on the machine's fastest engine."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from classifier.engines import Array, Engine
 from classifier.errors import ImageError
-from classifier.inference import Outputs, run_photographs
-from classifier.preprocessing import Preprocessing
+from classifier.inference import BATCH_SIZE, Outputs, run_photographs
+from classifier.preprocessing import Pixels, Preprocessing, load_pixels, read_bytes
 from container.errors import UserError
 from container.lifecycle import StopSignal
 from train.data import Labels, Split
+from train.feature_cache import FeatureCache, Half, content_digest
 
 logger = logging.getLogger(__name__)
+
+PRELOADED_BYTES = 512 * 1024 * 1024
+"""Features up to this size, in float32, are held in memory while heads train; larger ones are read batch by batch."""
+
+CHUNK = 4096
+SMALLEST_DEVIATION = 1e-3
 
 
 class UnreadablePhotographs:
@@ -38,6 +50,148 @@ class UnreadablePhotographs:
             )
 
 
+@dataclass(frozen=True)
+class Scaler:
+    """Mean and standard deviation of each feature over the training photographs."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    @classmethod
+    def fit(cls, array: Half, rows: npt.NDArray[np.int64]) -> "Scaler":
+        """Measure the rows (num_images, num_features), in chunks."""
+        total = np.zeros(array.shape[1])
+        squares = np.zeros(array.shape[1])
+        for start in range(0, len(rows), CHUNK):
+            chunk = array[rows[start : start + CHUNK]].astype(np.float64)
+            total += chunk.sum(axis=0)
+            squares += (chunk**2).sum(axis=0)
+        mean = total / len(rows)
+        deviation = np.sqrt(np.maximum(squares / len(rows) - mean**2, 0))
+        return cls(torch.from_numpy(mean).float(), torch.from_numpy(deviation).float() + SMALLEST_DEVIATION)
+
+    def __call__(self, rows: Half) -> Tensor:
+        """Standardise rows (batch, num_features)."""
+        return (torch.from_numpy(rows.astype(np.float32)) - self.mean) / self.deviation
+
+    def fold(self, weight: Tensor, bias: Tensor, head: nn.Linear) -> None:
+        """Write a head for standardised features as the equal one for raw features."""
+        with torch.no_grad():
+            head.weight.copy_(weight / self.deviation)
+            head.bias.copy_(bias - head.weight @ self.mean)
+
+
+class Features:
+    """Standardised features of the photographs of a split."""
+
+    def __init__(self, array: Half, rows: npt.NDArray[np.int64], labels: Labels, scaler: Scaler) -> None:
+        self.labels = torch.from_numpy(labels)
+        self.num_features = array.shape[1]
+        self._array = array
+        self._rows = rows
+        self._scaler = scaler
+        is_small = 4 * len(rows) * array.shape[1] <= PRELOADED_BYTES
+        self._preloaded = scaler(array[rows]) if is_small else None
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def take(self, indices: Tensor) -> Tensor:
+        """Read features (batch, num_features) in float32."""
+        if self._preloaded is not None:
+            return self._preloaded[indices]
+        return self._scaler(self._array[self._rows[indices.numpy()]])
+
+    def batches(self, batch_size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+        """Go through all photographs in random order."""
+        for indices in torch.randperm(len(self), generator=generator).split(batch_size):
+            yield self.take(indices), self.labels[indices]
+
+    def chunks(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Go through all photographs in order."""
+        for indices in torch.arange(len(self)).split(CHUNK):
+            yield self.take(indices), self.labels[indices]
+
+    def fold(self, weight: Tensor, bias: Tensor, head: nn.Linear) -> None:
+        """Write a head for these features as the equal one for raw features."""
+        self._scaler.fold(weight, bias, head)
+
+
+@dataclass(frozen=True)
+class ExtractedBatch:
+    """What became of a batch of photographs."""
+
+    indices: list[int]
+    digests: list[bytes]
+    values: dict[bytes, Array]
+    """Features of the photographs that were not in the cache."""
+    unreadable: dict[int, ImageError]
+
+
+class FeatureExtractor:
+    """Makes the features of photographs, or finds them in a cache."""
+
+    def __init__(self, engine: Engine, preprocessing: Preprocessing, cache: FeatureCache, num_threads: int) -> None:
+        self._engine = engine
+        self._preprocessing = preprocessing
+        self._cache = cache
+        self._num_threads = num_threads
+
+    def rows(
+        self, split: Split, unreadable: UnreadablePhotographs, *, name: str, stop: StopSignal
+    ) -> tuple[npt.NDArray[np.int64], Labels]:
+        """Give the cache's rows (num_read,) and the labels (num_read,) of the photographs that can be read.
+
+        A stop leaves the rest out. Raises UserError for too many unreadable photographs.
+        """
+        indices: list[int] = []
+        rows: list[int] = []
+        errors: dict[int, ImageError] = {}
+        num_known = len(self._cache)
+        starts = range(0, len(split), BATCH_SIZE)
+        with (
+            tqdm(total=len(split), desc=f"{name} features", unit="image", disable=None) as bar,
+            ThreadPoolExecutor(self._num_threads) as pool,
+        ):
+            for batch in pool.map(lambda start: self._extract(split.photographs, start, stop), starts):
+                if batch.values:
+                    self._cache.append(list(batch.values), np.stack(list(batch.values.values())))
+                indices += batch.indices
+                rows += [self._row(digest) for digest in batch.digests]
+                errors |= batch.unreadable
+                bar.update(BATCH_SIZE)
+        if found := len(rows) - (len(self._cache) - num_known):
+            logger.info("%s features: %d of %d were in the cache", name, found, len(rows))
+        unreadable.add({split.photographs[index]: error for index, error in errors.items()}, len(split))
+        return np.array(rows, dtype=np.int64), split.labels[indices]
+
+    def _row(self, digest: bytes) -> int:
+        row = self._cache.find(digest)
+        assert row is not None, "a batch's features are in the cache before its rows are asked for"
+        return row
+
+    def _extract(self, photographs: Sequence[Path], start: int, stop: StopSignal) -> ExtractedBatch:
+        batch = ExtractedBatch([], [], {}, {})
+        pixels: dict[bytes, Pixels] = {}
+        if stop.requested:
+            return batch
+        for index in range(start, min(start + BATCH_SIZE, len(photographs))):
+            try:
+                data = read_bytes(photographs[index])
+                digest = content_digest(data)
+                if self._cache.find(digest) is None and digest not in pixels:
+                    pixels[digest] = load_pixels(data, self._preprocessing)
+            except ImageError as error:
+                batch.unreadable[index] = error
+                continue
+            batch.indices.append(index)
+            batch.digests.append(digest)
+        if pixels:
+            outputs = self._engine.run(np.stack(list(pixels.values())))
+            batch.values.update(zip(pixels, outputs, strict=True))
+        return batch
+
+
 def run_split(
     engine: Engine,
     preprocessing: Preprocessing,
@@ -46,20 +200,14 @@ def run_split(
     *,
     name: str,
     num_threads: int,
-    stop: StopSignal | None = None,
 ) -> tuple[Array, Labels]:
     """Compute outputs (num_read, num_outputs) and labels (num_read,) of the photographs that can be read.
 
-    A stop leaves the rest out. Raises UserError for too many unreadable photographs.
+    Raises UserError for too many unreadable photographs.
     """
     with tqdm(total=len(split), desc=name, unit="image", disable=None) as bar:
         outputs = run_photographs(
-            engine,
-            preprocessing,
-            split.photographs,
-            num_threads=num_threads,
-            progress=bar.update,
-            is_stopped=(lambda: stop.requested) if stop else lambda: False,
+            engine, preprocessing, split.photographs, num_threads=num_threads, progress=bar.update
         )
     unreadable.add(by_photograph(outputs, split.photographs), len(split))
     return outputs.values, split.labels[outputs.indices]

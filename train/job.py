@@ -3,15 +3,16 @@
 import logging
 import os
 import time
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from classifier.architectures import Network, create_network
 from classifier.artifact import write_artifact
 from classifier.conversion import attach_head, convert_backbone
-from classifier.engines import Engine, OpenVinoEngine, TorchEngine
-from classifier.evaluation import Evaluation, evaluate_logits
+from classifier.engines import TorchEngine
+from classifier.evaluation import Evaluation, evaluate_logits, expected_calibration_error, softmax
 from classifier.inference import ImageClassifier
 from classifier.preprocessing import Preprocessing
 from classifier.weights import default_preprocessing, load_pretrained
@@ -20,17 +21,20 @@ from container.lifecycle import StopSignal
 from container.metrics import print_metrics
 from container.paths import ContainerPaths
 from container.resources import ResourceConfig
+from train.calibration import Calibration
 from train.config import TrainingConfig
 from train.data import Photographs, Split, find_photographs
-from train.features import UnreadablePhotographs, run_split, sample, shuffled
-from train.optim import History, Recipe
-from train.report import write_report
-from train.trainer import Features, FineTuner, train_head
+from train.features import UnreadablePhotographs, run_split
+from train.history import History
+from train.optim import Recipe
+from train.probe import LinearProbe
+from train.report import Report, write_report
+from train.trainer import FineTuner
+
+if TYPE_CHECKING:
+    import openvino
 
 logger = logging.getLogger(__name__)
-
-NUM_SAMPLED = 64
-"""Validation photographs that are read after a stop: under a second for them on two cores."""
 
 
 class TrainingJob:
@@ -45,7 +49,6 @@ class TrainingJob:
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self._strategy = self._choose_strategy()
         self._unreadable = UnreadablePhotographs(config.max_unreadable)
-        self._history = History()
 
     def run(self) -> None:
         """Train, write the artifact, then measure the artifact."""
@@ -54,15 +57,19 @@ class TrainingJob:
         photographs = find_photographs(self._paths, self._config.validation_split, self._config.seed)
         self._describe(photographs)
         network, preprocessing = self._create_network(len(photographs.class_names))
+        history = History(photographs.class_names)
+        probe = LinearProbe(self._config, self._paths, self._resources, self._device, self._unreadable, self._stop)
         if self._strategy != "finetune":
-            self._probe(network, preprocessing, photographs)
+            probe.run(network, preprocessing, photographs, history, is_last=self._strategy == "linear_probe")
         if self._strategy != "linear_probe" and not self._stop.requested:
-            self._finetune(network, preprocessing, photographs)
-        if self._history.best is None:
+            self._finetune(network, preprocessing, photographs, history)
+            probe.converted = None
+        if history.best is None:
             logger.warning("stopped before the first epoch ended: there is no model to save")
             return
-        self._save(network.cpu(), preprocessing, photographs.class_names)
-        self._report(photographs)
+        converted = probe.converted or convert_backbone(network.backbone, preprocessing)
+        self._save(network.cpu(), preprocessing, photographs.class_names, converted, history.temperature)
+        self._report(photographs, history, probe)
 
     def _choose_strategy(self) -> str:
         if self._config.strategy != "auto":
@@ -85,87 +92,84 @@ class TrainingJob:
             return create_network(arch, num_classes), default_preprocessing(arch)
         directories = [path for name, path in self._paths.channels().items() if name == "model"]
         if baked := os.environ.get("KENNEL_WEIGHTS_DIR"):
-            directories.append(type(self._paths.root)(baked))
+            directories.append(Path(baked))
         pretrained = load_pretrained(arch, directories)
         logger.info("weights of %s: %s", arch, pretrained.source)
         return create_network(arch, num_classes, pretrained.state), pretrained.preprocessing
 
-    def _probe(self, network: Network, preprocessing: Preprocessing, photographs: Photographs) -> None:
-        engine: Engine
-        if self._device == "cuda":
-            engine = TorchEngine(network.backbone, preprocessing, self._device)
-        else:
-            cores = self._resources.num_cpus
-            engine = OpenVinoEngine(
-                convert_backbone(network.backbone, preprocessing), num_threads=cores, num_streams=cores
-            )
-        logger.info("features with %s", engine.name)
-        train = self._features(engine, preprocessing, shuffled(photographs.train, self._config.seed), "train")
-        validation = self._validation_features(engine, preprocessing, photographs.validation)
-        if len(train[1]) == 0 or len(validation[1]) == 0:
-            return
-        recipe = Recipe.for_head(self._config, is_last=self._strategy == "linear_probe")
-        history = self._history
-        train_head(network.head.cpu(), train, validation, photographs.class_names, recipe, history, self._stop)
-
-    def _features(self, engine: Engine, preprocessing: Preprocessing, split: Split, name: str) -> Features:
-        return run_split(
-            engine, preprocessing, split, self._unreadable,
-            name=f"{name} features", num_threads=self._resources.num_cpus, stop=self._stop,
-        )  # fmt: skip
-
-    def _validation_features(self, engine: Engine, preprocessing: Preprocessing, split: Split) -> Features:
-        features = self._features(engine, preprocessing, split, "validation")
-        if not self._stop.requested:
-            return features
-        # A stop while features are made: a few photographs tell how good the head on those made so far is.
-        collector = UnreadablePhotographs(max_share=1.0)
-        few = sample(split, NUM_SAMPLED)
-        return run_split(engine, preprocessing, few, collector, name="validation", num_threads=self._resources.num_cpus)
-
-    def _finetune(self, network: Network, preprocessing: Preprocessing, photographs: Photographs) -> None:
+    def _finetune(
+        self, network: Network, preprocessing: Preprocessing, photographs: Photographs, history: History
+    ) -> None:
         workers = self._config.num_workers
         tuner = FineTuner(
             network, photographs, preprocessing, self._unreadable, device=self._device,
             num_workers=self._resources.num_cpus if workers is None else workers,
             num_threads=self._resources.num_cpus,
         )  # fmt: skip
-        self._history.widen(network)
-        tuner.run(Recipe.for_all_layers(self._config), self._history, self._stop)
+        history.widen(network)
+        tuner.run(Recipe.for_all_layers(self._config), history, self._stop)
 
-    def _save(self, network: Network, preprocessing: Preprocessing, class_names: tuple[str, ...]) -> None:
+    def _save(
+        self,
+        network: Network,
+        preprocessing: Preprocessing,
+        class_names: tuple[str, ...],
+        converted: "openvino.Model",
+        temperature: float,
+    ) -> None:
+        """Write the artifact, whose head gives calibrated logits: those of the network over the temperature."""
+        with torch.no_grad():
+            network.head.weight.div_(temperature)
+            network.head.bias.div_(temperature)
         write_artifact(
             self._paths.model,
             architecture=self._config.arch,
             class_names=class_names,
             preprocessing=preprocessing,
             weights={name: tensor.contiguous().numpy() for name, tensor in network.state_dict().items()},
-            ir=attach_head(convert_backbone(network.backbone, preprocessing), network.head),
+            ir=attach_head(converted, network.head),
             reference=TorchEngine(network, preprocessing, "cpu"),
         )
 
-    def _report(self, photographs: Photographs) -> None:
+    def _report(self, photographs: Photographs, history: History, probe: LinearProbe) -> None:
         cores = self._resources.num_cpus
         classifier = ImageClassifier.load(self._paths.model, device=self._device, num_threads=cores, num_streams=cores)
         metrics: dict[str, float] = {}
-        evaluation = self._history.best
+        calibrations: dict[str, Calibration] = {}
+        evaluation = history.best
         splits = {"validation": photographs.validation, "test": photographs.test}
         for name, split in splits.items():
             if split is not None and not self._stop.requested:
-                evaluation = self._evaluate(classifier, split, name)
+                evaluation, calibrations[name] = self._evaluate(classifier, split, name, history.temperature)
                 metrics |= evaluation.metrics(name)
-        if evaluation is None or not np.isfinite(evaluation.loss):
-            raise UserError("training diverged; set a lower lr")
+        assert evaluation is not None, "a model was saved, so an epoch was recorded"
         print_metrics(metrics)
-        write_report(self._paths.output_data, metrics, self._history.rows, evaluation, self._unreadable.reasons)
+        report = Report(
+            metrics,
+            history.rows,
+            evaluation,
+            probe.results,
+            history.temperature,
+            calibrations,
+            self._unreadable.reasons,
+        )
+        write_report(self._paths.output_data, report)
         logger.info("artifact in %s, report in %s", self._paths.model, self._paths.output_data)
         logger.info("job took %.1f s", time.monotonic() - self._started)
 
-    def _evaluate(self, classifier: ImageClassifier, split: Split, name: str) -> Evaluation:
+    def _evaluate(
+        self, classifier: ImageClassifier, split: Split, name: str, temperature: float
+    ) -> tuple[Evaluation, Calibration]:
         logits, labels = run_split(
             classifier.engine, classifier.artifact.preprocessing, split, self._unreadable,
             name=f"{name} of the artifact", num_threads=self._resources.num_cpus,
         )  # fmt: skip
         if len(labels) == 0:
             raise UserError(f"{name}: none of {len(split)} photographs can be read")
-        return evaluate_logits(logits, labels, classifier.artifact.class_names)
+        evaluation = evaluate_logits(logits, labels, classifier.artifact.class_names)
+        before = expected_calibration_error(softmax(logits * temperature), labels)
+        logger.info(
+            "%s: expected calibration error %.4f before and %.4f after scaling by temperature %.3f",
+            name, before, evaluation.calibration_error, temperature,
+        )  # fmt: skip
+        return evaluation, Calibration(before, evaluation.calibration_error)

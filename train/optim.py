@@ -1,21 +1,17 @@
 """The recipe of a training stage: optimizer, schedule, and the best epoch."""
 
-import copy
 import math
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from classifier.evaluation import Evaluation
-from container.metrics import print_metrics
 from train.config import TrainingConfig
 
 WARMUP_SHARE = 0.05
 """Share of the steps in which the learning rate rises from 0 to its peak."""
 
-HEAD_EPOCHS, HEAD_LR = 100, 3e-3
-ALL_LAYERS_EPOCHS, ALL_LAYERS_LR = 5, 3e-4
+EPOCHS, LR, BATCH_SIZE, WEIGHT_DECAY = 5, 3e-4, 32, 0.01
 
 
 @dataclass(frozen=True)
@@ -31,18 +27,17 @@ class Recipe:
     seed: int
 
     @classmethod
-    def for_head(cls, config: TrainingConfig, *, is_last: bool) -> "Recipe":
-        """Recipe of the head on frozen features; the configured epochs and lr count when it is the last stage."""
-        epochs, lr = (config.epochs or HEAD_EPOCHS, config.lr or HEAD_LR) if is_last else (HEAD_EPOCHS, HEAD_LR)
-        return cls(
-            "linear_probe", epochs, config.batch_size, lr, config.weight_decay, config.label_smoothing, config.seed
-        )
-
-    @classmethod
     def for_all_layers(cls, config: TrainingConfig) -> "Recipe":
         """Recipe of fine-tuning."""
-        epochs, lr = config.epochs or ALL_LAYERS_EPOCHS, config.lr or ALL_LAYERS_LR
-        return cls("finetune", epochs, config.batch_size, lr, config.weight_decay, config.label_smoothing, config.seed)
+        return cls(
+            "finetune",
+            config.epochs or EPOCHS,
+            config.batch_size or BATCH_SIZE,
+            config.lr or LR,
+            WEIGHT_DECAY if config.weight_decay is None else config.weight_decay,
+            config.label_smoothing or 0.0,
+            config.seed,
+        )
 
     def criterion(self) -> nn.CrossEntropyLoss:
         """Build the loss that is minimised."""
@@ -66,34 +61,3 @@ class Recipe:
             return 0.5 * (1 + math.cos(math.pi * (step - num_warmup) / max(1, num_steps - num_warmup)))
 
         return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-
-
-class History:
-    """The epochs of a job, and the weights of the best one: the lowest validation loss."""
-
-    def __init__(self) -> None:
-        self.rows: list[dict[str, float | int | str]] = []
-        self.best: Evaluation | None = None
-        self._best_state: dict[str, torch.Tensor] = {}
-
-    def record(
-        self, recipe: Recipe, module: nn.Module, train_loss: float, train_accuracy: float, validation: Evaluation
-    ) -> None:
-        """Note an epoch, print its metrics, and keep the module's weights when they are the best so far."""
-        epoch = len(self.rows) + 1
-        values = {"train:loss": train_loss, "train:accuracy": train_accuracy, **validation.metrics("validation")}
-        print_metrics(values, epoch)
-        self.rows.append({"epoch": epoch, "stage": recipe.stage, **values})
-        if self.best is None or validation.loss < self.best.loss:
-            self.best = validation
-            self._best_state = copy.deepcopy(module.state_dict())
-
-    def widen(self, module: nn.Module) -> None:
-        """Keep the weights of a module that the best one so far is a part of, before the next stage trains it whole."""
-        if self.best is not None:
-            self._best_state = copy.deepcopy(module.state_dict())
-
-    def restore(self, module: nn.Module) -> None:
-        """Put the best weights back; a module that was never recorded stays as it is."""
-        if self._best_state:
-            module.load_state_dict(self._best_state)

@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import matplotlib as mpl
@@ -12,6 +13,8 @@ mpl.use("Agg")
 from matplotlib.figure import Figure
 
 from classifier.evaluation import Evaluation
+from train.calibration import Calibration
+from train.search import TrialResult
 
 MAX_NAMED_CLASSES = 40
 """More class names than this cannot be read beside a confusion matrix."""
@@ -19,25 +22,46 @@ MAX_NAMED_CLASSES = 40
 Row = Mapping[str, object]
 
 
-def write_report(
-    directory: Path,
-    metrics: Mapping[str, float],
-    history: Sequence[Row],
-    evaluation: Evaluation,
-    unreadable: Mapping[Path, str],
-) -> None:
-    """Write every file of the report; `evaluation` is that of the test photographs, or of validation without them."""
+@dataclass(frozen=True)
+class Report:
+    """What a job found out."""
+
+    metrics: Mapping[str, float]
+    """Final values by metric name."""
+    history: Sequence[Row]
+    evaluation: Evaluation
+    """Of the test photographs, or of validation without them."""
+    trials: Sequence[TrialResult]
+    temperature: float
+    calibrations: Mapping[str, Calibration]
+    unreadable: Mapping[Path, str]
+
+
+def write_report(directory: Path, report: Report) -> None:
+    """Write every file of the report."""
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
-    write_table(directory / "history.csv", history)
-    write_table(directory / "per_class.csv", evaluation.class_rows())
-    names = [result.class_name for result in evaluation.classes]
-    matrix = evaluation.confusion_matrix.tolist()
+    write_json(directory / "metrics.json", report.metrics)
+    calibrations = {name: asdict(calibration) for name, calibration in report.calibrations.items()}
+    write_json(directory / "calibration.json", {"temperature": report.temperature, **calibrations})
+    write_table(directory / "history.csv", report.history)
+    write_table(directory / "per_class.csv", report.evaluation.class_rows())
+    names = [result.class_name for result in report.evaluation.classes]
+    matrix = report.evaluation.confusion_matrix.tolist()
     rows = [{"label": name, **dict(zip(names, row, strict=True))} for name, row in zip(names, matrix, strict=True)]
     write_table(directory / "confusion_matrix.csv", rows)
-    write_table(directory / "unreadable.csv", [{"photograph": str(k), "reason": v} for k, v in unreadable.items()])
-    plot_confusion(directory / "confusion_matrix.png", evaluation)
-    plot_history(directory / "learning_curves.png", history)
+    unreadable = [{"photograph": str(name), "reason": reason} for name, reason in report.unreadable.items()]
+    write_table(directory / "unreadable.csv", unreadable)
+    plot_confusion(directory / "confusion_matrix.png", report.evaluation)
+    plot_history(directory / "learning_curves.png", report.history)
+    if len(report.trials) > 1:
+        lines = [json.dumps(trial.row()) + "\n" for trial in report.trials]
+        (directory / "trials.jsonl").write_text("".join(lines), encoding="utf-8")
+        plot_trials(directory / "trials.png", report.trials)
+
+
+def write_json(file: Path, content: Mapping[str, object]) -> None:
+    """Write a JSON object."""
+    file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def write_table(file: Path, rows: Sequence[Row]) -> None:
@@ -76,4 +100,19 @@ def plot_confusion(file: Path, evaluation: Evaluation) -> None:
         axes.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
         axes.set_yticks(range(len(names)), names, fontsize=7)
     figure.colorbar(image, label="share of the label's photographs")
+    figure.savefig(file, dpi=120)
+
+
+def plot_trials(file: Path, trials: Sequence[TrialResult]) -> None:
+    """Draw the validation loss against each hyperparameter, the best trial marked."""
+    figure = Figure(figsize=(12, 3.5), layout="constrained")
+    names = ("lr", "weight_decay", "batch_size", "label_smoothing")
+    losses = [result.validation_loss for result in trials]
+    for axes, name in zip(figure.subplots(1, len(names), sharey=True), names, strict=True):
+        values = [getattr(result.trial, name) for result in trials]
+        axes.scatter(values, losses, s=12)
+        axes.scatter(values[:1], losses[:1], s=60, marker="*", color="C3")
+        axes.set(xlabel=name, xscale="linear" if name == "label_smoothing" else "log")
+        axes.grid(alpha=0.3)
+    figure.axes[0].set(ylabel="validation loss (nats)", yscale="log")
     figure.savefig(file, dpi=120)

@@ -8,19 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torchvision
-from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from classifier.architectures import Network
-from classifier.engines import Array, Normalizer, TorchEngine
+from classifier.engines import Normalizer, TorchEngine
 from classifier.errors import ImageError
-from classifier.evaluation import Evaluation, evaluate_logits
 from classifier.preprocessing import RESAMPLING, Preprocessing, decode_image, read_bytes
 from container.lifecycle import StopSignal
-from train.data import Labels, Photographs, Split
+from train.data import Photographs, Split
 from train.features import UnreadablePhotographs, run_split, sample
-from train.optim import History, Recipe
+from train.history import History, Labels, Logits
+from train.optim import Recipe
 
 logger = logging.getLogger(__name__)
 
@@ -28,43 +27,6 @@ CROP_AREA = (0.35, 1.0)
 """Share of a photograph's area that a training crop keeps; torchvision's 0.08 suits training from nothing."""
 
 CROP_ASPECT = (3 / 4, 4 / 3)
-
-Features = tuple[Array, Labels]
-
-
-def train_head(
-    head: nn.Linear,
-    train: Features,
-    validation: Features,
-    class_names: tuple[str, ...],
-    recipe: Recipe,
-    history: History,
-    stop: StopSignal,
-) -> None:
-    """Train a linear head on features (num_images, num_features); the best epoch's weights are left in it."""
-    features, labels = torch.from_numpy(train[0]), torch.from_numpy(train[1])
-    validation_features = torch.from_numpy(validation[0])
-    num_steps = -(-len(labels) // recipe.batch_size)
-    optimizer, schedule = recipe.optimizer(head, recipe.epochs * num_steps)
-    criterion = recipe.criterion()
-    generator = torch.Generator().manual_seed(recipe.seed)
-    for _ in range(recipe.epochs):
-        loss_sum, num_correct = torch.zeros(()), torch.zeros((), dtype=torch.int64)
-        for indices in torch.randperm(len(labels), generator=generator).split(recipe.batch_size):
-            logits = head(features[indices])
-            loss = criterion(logits, labels[indices])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            loss_sum += loss.detach() * len(indices)
-            num_correct += (logits.argmax(1) == labels[indices]).sum()
-        with torch.no_grad():
-            evaluation = evaluate_logits(head(validation_features).numpy(), validation[1], class_names)
-        history.record(recipe, head, float(loss_sum) / len(labels), float(num_correct) / len(labels), evaluation)
-        if stop.requested:
-            break
-    history.restore(head)
 
 
 @dataclass(frozen=True)
@@ -161,7 +123,7 @@ class FineTuner:
                 self._unreadable.add({train[index]: error for index, error in unreadable.items()}, len(train))
             if stop.requested and history.best is not None:
                 break
-            history.record(recipe, network, train_loss, train_accuracy, self._evaluate(stop))
+            history.record(recipe.stage, network, train_loss, train_accuracy, self._validate(stop))
             if stop.requested:
                 break
         history.restore(network)
@@ -214,7 +176,7 @@ class FineTuner:
             num_images += len(labels)
         return float(loss_sum) / max(1, num_images), float(num_correct) / max(1, num_images), unreadable
 
-    def _evaluate(self, stop: StopSignal) -> Evaluation:
+    def _validate(self, stop: StopSignal) -> tuple[Logits, Labels]:
         split = self._photographs.validation
         if stop.requested:
             # A stop in the first epoch: a taste of the validation photographs tells what is saved.
@@ -225,4 +187,4 @@ class FineTuner:
             engine, self._preprocessing, split, collector, name="validation", num_threads=self._num_threads
         )
         self._unreadable.reasons.update(collector.reasons)
-        return evaluate_logits(logits, labels, self._photographs.class_names)
+        return logits, labels

@@ -1,0 +1,77 @@
+"""The epochs of a job, and the weights of the best one."""
+
+import copy
+import math
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from classifier.evaluation import Evaluation, evaluate_logits
+from container.metrics import print_metrics
+from train.calibration import fit_temperature
+
+Logits = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int64]
+Validation = tuple[Logits, Labels]
+"""Logits (batch, num_classes) and labels (batch,) of the validation photographs."""
+
+
+class History:
+    """The epochs of a job, and the weights of the best one: the lowest validation loss after temperature scaling."""
+
+    def __init__(self, class_names: tuple[str, ...]) -> None:
+        self.rows: list[dict[str, float | int | str]] = []
+        self.temperature = 1.0
+        """By which the best model's logits are divided for calibrated probabilities."""
+        self._class_names = class_names
+        self._best_loss = math.inf
+        self._best_state: dict[str, torch.Tensor] = {}
+        self._best_validation: Validation | None = None
+
+    @property
+    def best(self) -> Evaluation | None:
+        """Evaluate the best model, calibrated, on the validation photographs; None before the first epoch."""
+        if self._best_validation is None:
+            return None
+        logits, labels = self._best_validation
+        return evaluate_logits(logits / self.temperature, labels, self._class_names)
+
+    def record(
+        self,
+        stage: str,
+        module: nn.Module,
+        train_loss: float,
+        train_accuracy: float,
+        validation: Validation,
+        *,
+        replaces: bool = False,
+    ) -> None:
+        """Note an epoch, print its metrics, and keep the module's weights when they are the best so far.
+
+        With `replaces`, they are kept whatever came before.
+        """
+        epoch = len(self.rows) + 1
+        evaluation = evaluate_logits(*validation, self._class_names)
+        values = {"train:loss": train_loss, "train:accuracy": train_accuracy, **evaluation.metrics("validation")}
+        print_metrics(values, epoch)
+        self.rows.append({"epoch": epoch, "stage": stage, **values})
+        if replaces or fit_temperature(*validation)[1] < self._best_loss:
+            self.replace(module, validation)
+
+    def replace(self, module: nn.Module, validation: Validation) -> None:
+        """Take a module as the best one."""
+        self.temperature, self._best_loss = fit_temperature(*validation)
+        self._best_validation = validation
+        self._best_state = copy.deepcopy(module.state_dict())
+
+    def widen(self, module: nn.Module) -> None:
+        """Keep the weights of a module that the best one so far is a part of, before the next stage trains it whole."""
+        if self._best_state:
+            self._best_state = copy.deepcopy(module.state_dict())
+
+    def restore(self, module: nn.Module) -> None:
+        """Put the best weights back; a module that was never recorded stays as it is."""
+        if self._best_state:
+            module.load_state_dict(self._best_state)

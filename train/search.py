@@ -1,0 +1,274 @@
+"""Heads on frozen features: many trials, each with hyperparameters of its own, trained together.
+
+The heads of all trials with the same batch size are one wide linear layer, so that a step is one matrix product for the
+logits and one for the gradients, whatever the number of trials.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from container.errors import UserError
+from container.lifecycle import StopSignal
+from train.calibration import fit_temperatures
+from train.config import TrainingConfig
+from train.features import Features
+from train.history import History
+
+HEAD_EPOCHS = 100
+DEFAULT_LR, LR_RANGE = 0.01, (3e-4, 0.1)
+DEFAULT_WEIGHT_DECAY, WEIGHT_DECAY_RANGE = 0.01, (1e-3, 3.0)
+DEFAULT_LABEL_SMOOTHING, LABEL_SMOOTHING_RANGE = 0.0, (0.0, 0.2)
+DEFAULT_BATCH_SIZE, BATCH_SIZES = 32, (32, 128, 512)
+"""For standardised features. The ranges hold the best values found on photographs of faces and of cats and dogs."""
+
+WARMUP_SHARE = 0.05
+"""Share of the steps in which the learning rate rises from 0 to its peak."""
+
+BETAS = (0.9, 0.999)
+EPSILON = 1e-8
+
+PRUNING = ((0.25, 0.5), (0.5, 0.25))
+"""After these shares of the epochs, these shares of the trials go on."""
+
+CACHED_NUMBERS = 65536
+"""Numbers of a tensor of which four fit a processor's second-level cache of 1 MiB."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The hyperparameters of one head."""
+
+    number: int
+    lr: float
+    weight_decay: float
+    batch_size: int
+    label_smoothing: float
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """How good one trial was."""
+
+    trial: Trial
+    epoch: int
+    """The last one that it was trained for; a trial that fell behind ends early."""
+    validation_loss: float
+    """Mean cross-entropy after temperature scaling, in nats."""
+    validation_accuracy: float
+
+    def row(self) -> dict[str, float | int]:
+        """Write the result as a row of a table."""
+        result = {name: value for name, value in vars(self).items() if name != "trial"}
+        return {**asdict(self.trial), **result}
+
+
+def propose_trials(config: TrainingConfig, num_trials: int, *, fix_lr: bool) -> list[Trial]:
+    """Choose trials: the defaults first, then a scrambled Sobol sequence; a hyperparameter that was given stays fixed.
+
+    Without `fix_lr` the given lr is that of another stage, and is not used.
+
+    A quasi-random design fits trials that train together, which no sequential method can.
+    """
+    points = torch.quasirandom.SobolEngine(4, scramble=True, seed=config.seed).draw(num_trials).tolist()
+    trials = []
+    for number, point in enumerate(points):
+        is_default = number == 0
+        lr = DEFAULT_LR if is_default else logarithmic(point[0], LR_RANGE)
+        decay = DEFAULT_WEIGHT_DECAY if is_default else logarithmic(point[1], WEIGHT_DECAY_RANGE)
+        smoothing = DEFAULT_LABEL_SMOOTHING if is_default else point[2] * LABEL_SMOOTHING_RANGE[1]
+        size = DEFAULT_BATCH_SIZE if is_default else BATCH_SIZES[int(point[3] * len(BATCH_SIZES))]
+        trials.append(
+            Trial(
+                number,
+                lr if config.lr is None or not fix_lr else config.lr,
+                decay if config.weight_decay is None else config.weight_decay,
+                size if config.batch_size is None else config.batch_size,
+                smoothing if config.label_smoothing is None else config.label_smoothing,
+            )
+        )
+    return trials
+
+
+def logarithmic(position: float, interval: tuple[float, float]) -> float:
+    """Map a position in [0, 1] to an interval, evenly in the logarithm."""
+    low, high = interval
+    return float(low * (high / low) ** position)
+
+
+def warmup_cosine(step: int, num_steps: int) -> float:
+    """Give the share of the peak learning rate at a step: a linear rise, then half a cosine to 0."""
+    num_warmup = max(1, round(WARMUP_SHARE * num_steps))
+    if step < num_warmup:
+        return (step + 1) / num_warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - num_warmup) / max(1, num_steps - num_warmup)))
+
+
+TRIAL_TENSORS = (
+    "weight", "bias", "_lr", "_weight_decay", "_on", "_off",
+    "_weight_first", "_weight_second", "_bias_first", "_bias_second",
+)  # fmt: skip
+"""What a group holds for each trial."""
+
+
+class HeadGroup:
+    """The heads of the trials with one batch size."""
+
+    def __init__(self, trials: Sequence[Trial], num_features: int, num_classes: int, num_steps: int) -> None:
+        self.trials = list(trials)
+        self.weight = torch.zeros(len(trials), num_classes, num_features)
+        self.bias = torch.zeros(len(trials), num_classes)
+        self._lr = torch.tensor([trial.lr for trial in trials])
+        self._weight_decay = torch.tensor([trial.weight_decay for trial in trials])
+        smoothing = torch.tensor([trial.label_smoothing for trial in trials])[:, None]
+        self._on, self._off = 1 - smoothing + smoothing / num_classes, smoothing / num_classes
+        self._weight_first, self._weight_second = torch.zeros_like(self.weight), torch.zeros_like(self.weight)
+        self._bias_first, self._bias_second = torch.zeros_like(self.bias), torch.zeros_like(self.bias)
+        self._num_steps = num_steps
+        self._step = 0
+        self.begin_epoch()
+
+    def begin_epoch(self) -> None:
+        """Forget the losses of the epoch before."""
+        self.loss_sum = torch.zeros(len(self.trials))
+        self.num_correct = torch.zeros(len(self.trials))
+
+    def keep(self, indices: list[int]) -> None:
+        """Go on with some of the trials only."""
+        self.trials = [self.trials[index] for index in indices]
+        for name in TRIAL_TENSORS:
+            setattr(self, name, getattr(self, name)[indices])
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Compute logits (batch, num_trials, num_classes) of features (batch, num_features)."""
+        flat = features @ self.weight.flatten(0, 1).T
+        return flat.view(len(features), *self.bias.shape) + self.bias
+
+    def step(self, features: Tensor, labels: Tensor) -> None:
+        """Train every head on a batch: cross-entropy with label smoothing, AdamW."""
+        logits = self.logits(features)
+        log_probabilities = functional.log_softmax(logits, dim=-1)
+        target = self._off.expand_as(self.bias).repeat(len(labels), 1, 1)
+        target[torch.arange(len(labels)), :, labels] = self._on[:, 0]
+        self.loss_sum -= (target * log_probabilities).sum(dim=(0, 2))
+        self.num_correct += (logits.argmax(-1) == labels[:, None]).sum(0)
+        gradient = (log_probabilities.exp() - target) / len(labels)
+        weight_gradient = (gradient.flatten(1).T @ features).view_as(self.weight)
+        lr = (self._lr * warmup_cosine(self._step, self._num_steps))[:, None]
+        self._step += 1
+        keep = 1 - lr * self._weight_decay[:, None]
+        weight, first, second = (tensor.flatten(1) for tensor in (self.weight, self._weight_first, self._weight_second))
+        # A few trials at a time, so that all that an update reads and writes stays in the processor's cache.
+        num_at_once = max(1, CACHED_NUMBERS // weight.shape[1])
+        for start in range(0, len(weight), num_at_once):
+            part = slice(start, start + num_at_once)
+            weight[part].mul_(keep[part])
+            self._adam(weight[part], weight_gradient.flatten(1)[part], first[part], second[part], lr[part])
+        self._adam(self.bias, gradient.sum(0), self._bias_first, self._bias_second, lr)
+
+    def _adam(self, parameter: Tensor, gradient: Tensor, first: Tensor, second: Tensor, lr: Tensor) -> None:
+        """Kingma and Ba, "Adam" (2015), algorithm 1, with a learning rate for each trial."""
+        first.lerp_(gradient, 1 - BETAS[0])
+        second.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
+        size = lr * (math.sqrt(1 - BETAS[1] ** self._step) / (1 - BETAS[0] ** self._step))
+        parameter.sub_((first / second.sqrt().add_(EPSILON)).mul_(size))
+
+
+class HeadSearch:
+    """Trains the heads of many trials and finds the best one.
+
+    A head is judged at the end of its schedule, by its validation loss after temperature scaling. The lowest loss
+    of any epoch of any trial would be a choice among thousands, which fits the validation photographs, not the task.
+    """
+
+    def __init__(
+        self, train: Features, validation: Features, num_classes: int, trials: Sequence[Trial], epochs: int
+    ) -> None:
+        self._train = train
+        self._validation = validation
+        self._epochs = epochs
+        self._results: list[TrialResult] = []
+        self._groups = [
+            HeadGroup(
+                [trial for trial in trials if trial.batch_size == size],
+                train.num_features,
+                num_classes,
+                epochs * -(-len(train) // size),
+            )
+            for size in sorted({trial.batch_size for trial in trials})
+        ]
+
+    def run(self, head: nn.Linear, history: History, seed: int, stop: StopSignal) -> list[TrialResult]:
+        """Train for all epochs and leave the best head, for raw features, in `head`; return all results, best first."""
+        generator = torch.Generator().manual_seed(seed)
+        prune_at = {math.ceil(share * self._epochs): kept for share, kept in PRUNING}
+        num_trials = sum(len(group.trials) for group in self._groups)
+        for epoch in range(1, self._epochs + 1):
+            for group in self._groups:
+                group.begin_epoch()
+                for features, labels in self._train.batches(group.trials[0].batch_size, generator):
+                    group.step(features, labels)
+            self._record(head, history)
+            if stop.requested or epoch == self._epochs:
+                return self._finish(head, history, epoch)
+            if epoch in prune_at:
+                self._prune(max(1, round(prune_at[epoch] * num_trials)), epoch)
+        raise AssertionError("the last epoch returns")
+
+    def _record(self, head: nn.Linear, history: History) -> None:
+        """Validate every head, and note the epoch of the one with the lowest loss."""
+        judged = [(self._losses(group), group) for group in self._groups]
+        losses, group = min(judged, key=lambda pair: float(pair[0].min()))
+        if not math.isfinite(float(losses.min())):
+            raise UserError("training diverged; set a lower lr, such as a tenth of this one")
+        self._leave(head, history, group, int(losses.argmin()))
+
+    def _leave(self, head: nn.Linear, history: History, group: HeadGroup, index: int) -> None:
+        """Put a head in its place, and note the epoch that it has been through."""
+        self._train.fold(group.weight[index], group.bias[index], head)
+        train_loss = float(group.loss_sum[index]) / len(self._train)
+        train_accuracy = float(group.num_correct[index]) / len(self._train)
+        logits = self._logits(group)[:, index].numpy()
+        validation = logits, self._validation.labels.numpy()
+        history.record("linear_probe", head, train_loss, train_accuracy, validation, replaces=True)
+
+    def _logits(self, group: HeadGroup) -> Tensor:
+        return torch.cat([group.logits(features) for features, _ in self._validation.chunks()])
+
+    def _losses(self, group: HeadGroup) -> Tensor:
+        """Compute the validation loss of each head of a group; infinite where it diverged."""
+        labels = self._validation.labels[:, None, None].expand(-1, len(group.trials), 1)
+        losses = -functional.log_softmax(self._logits(group), dim=-1).gather(2, labels).mean((0, 2))
+        return losses.nan_to_num(math.inf, math.inf)
+
+    def _judge(self, epoch: int) -> list[tuple[TrialResult, HeadGroup, int]]:
+        """Judge the heads that are left, best first."""
+        judged = []
+        for group in self._groups:
+            logits = self._logits(group)
+            accuracies = (logits.argmax(-1) == self._validation.labels[:, None]).float().mean(0)
+            _, losses = fit_temperatures(logits.numpy(), self._validation.labels.numpy())
+            for index, trial in enumerate(group.trials):
+                result = TrialResult(trial, epoch, float(losses[index]), float(accuracies[index]))
+                judged.append((result, group, index))
+        return sorted(judged, key=lambda item: (not math.isfinite(item[0].validation_loss), item[0].validation_loss))
+
+    def _prune(self, num_kept: int, epoch: int) -> None:
+        """Go on with the best heads only: successive halving (Jamieson and Talwalkar, 2016)."""
+        judged = self._judge(epoch)
+        self._results += [result for result, _, _ in judged[num_kept:]]
+        for group in self._groups:
+            group.keep(sorted(index for _, owner, index in judged[:num_kept] if owner is group))
+        self._groups = [group for group in self._groups if group.trials]
+
+    def _finish(self, head: nn.Linear, history: History, epoch: int) -> list[TrialResult]:
+        judged = self._judge(epoch)
+        _, group, index = judged[0]
+        self._train.fold(group.weight[index], group.bias[index], head)
+        history.replace(head, (self._logits(group)[:, index].numpy(), self._validation.labels.numpy()))
+        pruned = sorted(self._results, key=lambda result: (-result.epoch, result.validation_loss))
+        return [result for result, _, _ in judged] + pruned
