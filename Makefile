@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 IMAGE ?= kennel:local
 BASE_IMAGE ?= debian:bookworm-slim
 
-.PHONY: all demo test lint image test-image bench lock clean
+.PHONY: all demo test lint image test-image bench docs lock clean
 
 all: $(VENV)/.installed
 
@@ -48,6 +48,9 @@ test-image: all .venv-local-mode/.installed
 # DATA: a folder with one photograph of each ImageNet class
 bench: all
 	PYTHONPATH=. $(BIN)/python benchmarks/imagenet_accuracy.py "$(DATA)"
+
+docs: all
+	PYTHONPATH=. $(BIN)/python docs/generate.py
 
 LOCK := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header \
     --no-emit-index-url --no-emit-find-links --no-emit-trusted-host pyproject.toml

@@ -39,6 +39,10 @@ class Setting:
     example: str = ""
     environment: str = ""
     """Name of the environment variable that sets it."""
+    aliases: tuple[str, ...] = ()
+    """Other names that mean the same, such as those of AWS's built-in algorithms."""
+    tuning: str = ""
+    """Range worth searching and its scale, such as `[0.001, 0.1] Logarithmic`; `all` for every choice."""
 
 
 def setting(
@@ -49,9 +53,11 @@ def setting(
     interval: str = "",
     example: str = "",
     environment: str = "",
+    aliases: tuple[str, ...] = (),
+    tuning: str = "",
 ) -> Any:
     """Declare a field of a settings class, as `dataclasses.field` does."""
-    declaration = Setting(help, unit, interval, example or str(default), environment)
+    declaration = Setting(help, unit, interval, example or str(default), environment, aliases, tuning)
     return dataclasses.field(default=default, metadata={"setting": declaration})
 
 
@@ -63,20 +69,21 @@ def declared(cls: type) -> dict[str, Setting]:
 def from_strings(cls: type[T], values: Mapping[str, str], *, source: str = "hyperparameter") -> T:
     """Build a settings value from strings, as SageMaker's hyperparameters are.
 
-    A value may be quoted as JSON (`"\\"adam\\""`) or plain (`adam`), a name may be spelled with `-` or `_`.
-    Unknown names that begin with `_` or `sagemaker_` are ignored. Raises UserError that lists every problem.
+    A value may be quoted as JSON (`"\\"adam\\""`) or plain (`adam`), a name may be spelled with `-` or `_`, or be
+    an alias. Unknown names that begin with `_` or `sagemaker_` are ignored. Raises UserError that lists every problem.
     """
     known = declared(cls)
+    names = {spelling: name for name, setting in known.items() for spelling in (name, *setting.aliases)}
     hints = get_type_hints(cls)
     errors: list[str] = []
     parsed: dict[str, Any] = {}
     for given_name, text in values.items():
-        name = given_name.replace("-", "_")
-        if name not in known:
+        name = names.get(given_name.replace("-", "_"), "")
+        if not name:
             if not given_name.startswith(IGNORED_PREFIXES):
                 errors.append(unknown_name(given_name, known, source))
         elif name in parsed:
-            errors.append(f"{given_name}: given twice, with `-` and with `_`; keep one")
+            errors.append(f"{given_name}: {name} is given twice, in two spellings; keep one")
         else:
             try:
                 parsed[name] = parse(unquote(text), hints[name], known[name])

@@ -73,7 +73,7 @@ def test_numbers_that_are_not_in_the_interval_are_refused(text: str) -> None:
 
 
 def test_a_name_given_in_both_spellings_is_refused() -> None:
-    with pytest.raises(UserError, match="given twice"):
+    with pytest.raises(UserError, match="is given twice, in two spellings"):
         from_strings(Config, {"batch-size": "8", "batch_size": "16"})
 
 

@@ -56,6 +56,7 @@ class TrainingJob:
         torch.set_num_threads(self._resources.num_cpus)
         photographs = find_photographs(self._paths, self._config.validation_split, self._config.seed)
         self._describe(photographs)
+        self._check_num_classes(len(photographs.class_names))
         network, preprocessing = self._create_network(len(photographs.class_names))
         history = History(photographs.class_names)
         probe = LinearProbe(self._config, self._paths, self._resources, self._device, self._unreadable, self._stop)
@@ -85,6 +86,13 @@ class TrainingJob:
             len(photographs.class_names), len(photographs.train), len(photographs.validation), num_test,
             self._config.arch, self._strategy, self._device, self._resources.num_cpus,
         )  # fmt: skip
+
+    def _check_num_classes(self, num_classes: int) -> None:
+        if self._config.num_classes not in (None, num_classes):
+            raise UserError(
+                f"num_classes={self._config.num_classes}: the photographs have {num_classes} class folders; "
+                f"give that number, or none, or add the missing folders"
+            )
 
     def _create_network(self, num_classes: int) -> tuple[Network, Preprocessing]:
         arch = self._config.arch
