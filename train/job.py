@@ -2,7 +2,9 @@
 
 import logging
 import os
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -124,11 +126,11 @@ class TrainingJob:
         return run_split(engine, preprocessing, few, collector, name="validation", num_threads=self._resources.num_cpus)
 
     def _finetune(self, network: Network, preprocessing: Preprocessing, photographs: Photographs) -> None:
-        workers = self._config.num_workers
         tuner = FineTuner(
             network, photographs, preprocessing, self._unreadable, device=self._device,
-            num_workers=self._resources.num_cpus if workers is None else workers,
-            num_threads=self._resources.num_cpus,
+            num_workers=self._config.num_workers, num_threads=self._resources.num_cpus,
+            photograph_cache=self._config.photograph_cache,
+            cache_directory=Path(tempfile.gettempdir(), f"kennel-photographs-{os.getuid()}"),
         )  # fmt: skip
         self._history.widen(network)
         tuner.run(Recipe.for_all_layers(self._config), self._history, self._stop)
