@@ -35,7 +35,7 @@ class TrainingConfig:
     lr: float | None = setting(
         None,
         "Peak learning rate of the strategy's last stage. auto is 0.003 for the head; for all layers 0.0003 with "
-        "adamw, adam and adagrad, 0.01 with sgd and nag, 0.0001 with rmsprop, 1 with adadelta.",
+        "adamw and adam, 0.003 with adagrad, 0.01 with sgd and nag, 0.0001 with rmsprop, 1 with adadelta.",
         interval="(0, 1]", example="0.001",
     )  # fmt: skip
     weight_decay: float = setting(

@@ -5,9 +5,9 @@ import io
 from dataclasses import dataclass
 
 import numpy as np
+import simplejpeg
 import torch
 from PIL import Image
-from torchvision.io import ImageReadMode, decode_jpeg
 
 from classifier.preprocessing import DECODER_ERRORS, MAX_IMAGE_PIXELS, Pixels, decode_image
 
@@ -52,10 +52,10 @@ def decode_pixels(data: bytes, header: Header | None, *, min_side: int) -> Pixel
     """
     # libjpeg halves at least: below twice the length nothing is gained by Pillow, which costs a copy more.
     if header and header.is_plain and min(header.height, header.width) < 2 * min_side:
-        # A broken file: decode_image says what is wrong with it.
-        with contextlib.suppress(RuntimeError):
-            decoded = decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8), mode=ImageReadMode.RGB)
-            return np.ascontiguousarray(decoded.permute(1, 2, 0).numpy())
+        # ValueError: a broken file, of which decode_image says what is wrong.
+        with contextlib.suppress(ValueError):
+            pixels: Pixels = simplejpeg.decode_jpeg(data, "RGB")
+            return pixels
     return np.asarray(decode_image(data, min_side=min_side))
 
 

@@ -25,7 +25,7 @@ ONE_CYCLE_WARMUP_SHARE = 0.3
 HEAD_EPOCHS, HEAD_LR = 100, 3e-3
 ALL_LAYERS_EPOCHS = 5
 ALL_LAYERS_LR: dict[OptimizerName, float] = {
-    "adamw": 3e-4, "adam": 3e-4, "sgd": 0.01, "nag": 0.01, "rmsprop": 1e-4, "adagrad": 3e-4, "adadelta": 1.0,
+    "adamw": 3e-4, "adam": 3e-4, "sgd": 0.01, "nag": 0.01, "rmsprop": 1e-4, "adagrad": 3e-3, "adadelta": 1.0,
 }  # fmt: skip
 
 CONTAINERS = (nn.Sequential, nn.ModuleList)

@@ -105,7 +105,8 @@ class TrainingCrops(Dataset[Item]):
 
     def _crop(self, index: int) -> Pixels:
         if self._augmentation == "none":
-            return self._kept(index)
+            # A copy, as what the cache maps cannot be written to, which torch wants of its arrays.
+            return np.array(self._kept(index))
         size = self._preprocessing.crop_size
         if self._cache is None:
             data = read_bytes(self._split.photographs[index])
@@ -168,7 +169,7 @@ def resize(pixels: Pixels, box: Box, size: int, interpolation: str) -> Pixels:
     part = pixels[box.top : box.top + box.height, box.left : box.left + box.width]
     if interpolation not in TORCH_INTERPOLATION:
         return np.array(Image.fromarray(part).resize((size, size), RESAMPLING[interpolation]))
-    # torch.from_numpy refuses a mapped, read-only array without a copy, which a part needs in any case
+    # A part is no dense array, which the fast kernel wants, and what the cache maps cannot be written to: hence a copy.
     tensor = torch.from_numpy(np.array(part)[None]).permute(0, 3, 1, 2)
     resized = torch.nn.functional.interpolate(tensor, (size, size), mode=interpolation, antialias=True)
     return np.ascontiguousarray(resized[0].permute(1, 2, 0).numpy())
@@ -265,7 +266,13 @@ def ignore_signals(_worker: int) -> None:
 
 
 def create_loader(
-    crops: TrainingCrops, sampler: EpochSampler, batch_size: int, num_workers: int, *, pin_memory: bool
+    crops: TrainingCrops,
+    sampler: EpochSampler,
+    batch_size: int,
+    num_workers: int,
+    *,
+    pin_memory: bool,
+    drop_last: bool = True,
 ) -> "DataLoader[Item]":
     """Build the loader of batches, whose workers live until it is collected."""
     return DataLoader(
@@ -273,7 +280,7 @@ def create_loader(
         batch_size=batch_size,
         sampler=sampler,
         # A last batch of one image has no variance for batch normalisation.
-        drop_last=len(crops) > batch_size,
+        drop_last=drop_last and len(crops) > batch_size,
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
         prefetch_factor=PREFETCH if num_workers else None,
