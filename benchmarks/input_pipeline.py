@@ -32,6 +32,8 @@ from train.pipeline import CROP_AREA, EpochSampler, TrainingCrops, create_loader
 PREPROCESSING = Preprocessing(256, 224, "bilinear", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 BATCH_SIZE = 32
 
+Clock = Callable[[str, Callable[[], Iterable[torch.Tensor]]], None]
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -79,16 +81,21 @@ def measure(photographs: list[Path], folder: Path, repeats: int) -> dict[str, li
     for repeat in range(-1, repeats):
         if repeat == 0:
             seconds.clear()  # what came before was the warm-up
-        cache = open_cache(folder / str(repeat), split, PREPROCESSING, "crop_flip", wanted=True)
-        cached = TrainingCrops(split, PREPROCESSING, cache=cache)
-        clock("peer, area 0.08-1", lambda: peer(photographs, (0.08, 1.0)))
-        clock("peer, area 0.35-1", lambda: peer(photographs, CROP_AREA))
-        clock("no cache", lambda: kennel(TrainingCrops(split, PREPROCESSING), split, 0))
-        clock("first epoch, writing the cache", lambda: kennel(cached, split, 0))
-        clock("later epoch, from the cache", lambda: kennel(cached, split, 1))
-        assert cache is not None
-        cache.remove()
+        measure_once(split, folder / str(repeat), clock)
     return seconds
+
+
+def measure_once(split: Split, folder: Path, clock: Clock) -> None:
+    """Run every pipeline once."""
+    cache = open_cache(folder, split, PREPROCESSING, "crop_flip", wanted=True)
+    assert cache is not None
+    cached = TrainingCrops(split, PREPROCESSING, cache=cache)
+    clock("peer, area 0.08-1", lambda: peer(split.photographs, (0.08, 1.0)))
+    clock("peer, area 0.35-1", lambda: peer(split.photographs, CROP_AREA))
+    clock("no cache", lambda: kennel(TrainingCrops(split, PREPROCESSING), split, 0))
+    clock("first epoch, writing the cache", lambda: kennel(cached, split, 0))
+    clock("later epoch, from the cache", lambda: kennel(cached, split, 1))
+    cache.remove()
 
 
 def kennel(crops: TrainingCrops, split: Split, epoch: int) -> Iterable[torch.Tensor]:
@@ -119,7 +126,9 @@ def peer(photographs: list[Path], area: tuple[float, float]) -> Iterable[torch.T
             transforms.Normalize(PREPROCESSING.mean, PREPROCESSING.std),
         ]
     )
-    loader = DataLoader(Folder(photographs, transform), batch_size=BATCH_SIZE, shuffle=True)
+    loader: DataLoader[tuple[torch.Tensor, int]] = DataLoader(
+        Folder(photographs, transform), batch_size=BATCH_SIZE, shuffle=True
+    )
     return (images for images, _ in loader)
 
 

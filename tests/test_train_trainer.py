@@ -75,7 +75,7 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit_whatever_the_workers(
     photographs: Photographs, tmp_path: Path
 ) -> None:
     recipe = replace(RECIPE, epochs=2, augmentation="trivial_augment", mixup_alpha=0.2, cutmix_alpha=1.0)
-    options = {"photograph_cache": True, "cache_directory": tmp_path}
+    options: dict[str, Any] = {"photograph_cache": True, "cache_directory": tmp_path}
     expected, _ = train(photographs, recipe)
     for num_workers in (0, 1, 2):
         assert equal(train(photographs, recipe, num_workers=num_workers)[0], expected)

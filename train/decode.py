@@ -66,6 +66,6 @@ def shrink(pixels: Pixels, side: int) -> Pixels:
     if 1 / scale < MIN_SHRINK:
         return pixels
     size = (max(1, round(height * scale)), max(1, round(width * scale)))
-    tensor = torch.from_numpy(np.array(pixels)[None]).permute(0, 3, 1, 2)
+    tensor = torch.from_numpy(np.array(pixels)).unsqueeze(0).permute(0, 3, 1, 2)
     resized = torch.nn.functional.interpolate(tensor, size, mode="bilinear", antialias=True)
     return np.ascontiguousarray(resized[0].permute(1, 2, 0).numpy())

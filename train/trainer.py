@@ -172,7 +172,7 @@ class FineTuner:
         early = EarlyStopping(recipe.early_stopping_patience, recipe.early_stopping_min_delta)
         for epoch in range(recipe.epochs):
             sampler.epoch = epoch
-            result = self._train_one_epoch(loader, recipe, forward, step, stop)
+            result = self.train_one_epoch(loader, recipe, forward, step, stop)
             if epoch == 0 and not stop.requested:
                 skipped = {train.photographs[index]: error for index, error in result.unreadable.items()}
                 self._unreadable.add(skipped, len(train))
@@ -227,7 +227,7 @@ class FineTuner:
     def _autocast(self, dtype: torch.dtype | None) -> "contextlib.AbstractContextManager[object]":
         return torch.autocast(self._device.type, dtype) if dtype is not None else contextlib.nullcontext()
 
-    def _train_one_epoch(
+    def train_one_epoch(
         self, loader: "DataLoader[Item]", recipe: Recipe, forward: nn.Module, step: Step, stop: StopSignal
     ) -> EpochResult:
         """Train on every batch once. Nothing in the loop waits for the device."""
