@@ -14,6 +14,7 @@ from torch import nn
 from classifier.architectures import Network
 from classifier.preprocessing import Preprocessing
 from container.lifecycle import StopSignal
+from train.config import TrainingConfig
 from train.data import Photographs, Split
 from train.features import UnreadablePhotographs
 from train.optim import History, Recipe
@@ -197,6 +198,16 @@ def test_trying_the_compiled_network_changes_nothing(photographs: Photographs, m
     expected, _ = train(photographs, replace(RECIPE, epochs=1))
     monkeypatch.setattr(torch, "compile", lambda module: module)
     assert equal(train(photographs, replace(RECIPE, epochs=1, compile=True))[0], expected)
+
+
+def test_frozen_batch_norms_keep_their_statistics_and_train_their_scale(photographs: Photographs) -> None:
+    before = network().state_dict()
+    state, _ = train(photographs, replace(RECIPE, epochs=1, freeze_batch_norm=True))
+    assert torch.equal(state["backbone.1.running_var"], before["backbone.1.running_var"])
+    assert not torch.equal(state["backbone.1.weight"], before["backbone.1.weight"])
+    assert not torch.equal(train(photographs, replace(RECIPE, epochs=1))[0]["backbone.1.running_var"], torch.ones(8))
+    assert Recipe.for_all_layers(TrainingConfig()).freeze_batch_norm
+    assert not Recipe.for_all_layers(TrainingConfig(pretrained=False)).freeze_batch_norm
 
 
 def test_the_cache_is_gone_after_training(photographs: Photographs, tmp_path: Path) -> None:

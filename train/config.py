@@ -99,6 +99,10 @@ class TrainingConfig:
     early_stopping_min_delta: float = setting(
         0.0, "Fall of the validation loss that counts for early_stopping_patience.", unit="nats", interval="[0, 100]"
     )
+    freeze_batch_norm: bool | None = setting(
+        None, "Normalise batches with the pretrained weights' statistics, as serving does, not with each batch's. "
+        "auto is yes with pretrained weights.", example="true",
+    )  # fmt: skip
     augmentation: Augmentation = setting(
         "crop_flip",
         "none trains on what serving sees; the others on random crops and flips, the last two with a policy.",

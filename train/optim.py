@@ -60,6 +60,7 @@ class Recipe:
     ema_decay: float | None = None
     early_stopping_patience: int | None = None
     early_stopping_min_delta: float = 0.0
+    freeze_batch_norm: bool = False
     augmentation: Augmentation = "crop_flip"
     mixup_alpha: float = 0.0
     cutmix_alpha: float = 0.0
@@ -101,6 +102,7 @@ class Recipe:
             ema_decay=config.ema_decay,
             early_stopping_patience=config.early_stopping_patience,
             early_stopping_min_delta=config.early_stopping_min_delta,
+            freeze_batch_norm=config.pretrained if config.freeze_batch_norm is None else config.freeze_batch_norm,
             augmentation=config.augmentation,
             mixup_alpha=config.mixup_alpha,
             cutmix_alpha=config.cutmix_alpha,

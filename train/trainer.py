@@ -212,7 +212,8 @@ class FineTuner:
         state = copy.deepcopy(self._network.state_dict())
         random_state = torch.get_rng_state()
         try:
-            compiled = cast(nn.Module, torch.compile(self._network.train()))
+            set_training(self._network, freeze_batch_norm=recipe.freeze_batch_norm)
+            compiled = cast(nn.Module, torch.compile(self._network))
             with self._autocast(step.dtype):
                 loss = compiled(self._normalize(pixels)).square().mean()
             loss.backward()
@@ -231,7 +232,7 @@ class FineTuner:
         self, loader: "DataLoader[Item]", recipe: Recipe, forward: nn.Module, step: Step, stop: StopSignal
     ) -> EpochResult:
         """Train on every batch once. Nothing in the loop waits for the device."""
-        self._network.train()
+        set_training(self._network, freeze_batch_norm=recipe.freeze_batch_norm)
         train, num_classes = self._photographs.train, len(self._photographs.class_names)
         weights = class_weights(train.labels, num_classes) if recipe.class_balance == "loss" else None
         criterion = recipe.criterion(weights).to(self._device)
@@ -268,6 +269,18 @@ class FineTuner:
         )
         self._unreadable.reasons.update(collector.reasons)
         return evaluate_logits(logits, labels, self._photographs.class_names)
+
+
+def set_training(network: nn.Module, *, freeze_batch_norm: bool) -> None:
+    """Switch a network to training; its batch normalisations, frozen, keep their statistics and train their scale.
+
+    A head that was trained on features of the stored statistics fits no others.
+    """
+    network.train()
+    if freeze_batch_norm:
+        for module in network.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
 
 
 def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype | None:
