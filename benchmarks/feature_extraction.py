@@ -2,8 +2,8 @@
 
     python benchmarks/feature_extraction.py FOLDER [--photographs 400] [--repeat 5]
 
-FOLDER holds class folders. All three use the same threads and photographs, in turn; the ratio is that of the medians, near 1
-when reading, hashing, caching and the meeting of threads cost nothing.
+FOLDER holds class folders. All three use the same threads and photographs, in turn; the ratio is that of the medians,
+near 1 when reading, hashing, caching and the meeting of threads cost nothing.
 """
 
 import argparse

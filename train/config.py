@@ -6,6 +6,11 @@ from typing import Literal
 from container.settings import setting
 
 Strategy = Literal["auto", "linear_probe", "finetune", "lp_ft"]
+OptimizerName = Literal["adamw", "adam", "sgd", "nag", "rmsprop", "adagrad", "adadelta"]
+ScheduleName = Literal["cosine", "step", "constant", "one_cycle"]
+Augmentation = Literal["none", "crop_flip", "trivial_augment", "rand_augment"]
+ClassBalance = Literal["none", "loss", "sampling"]
+Precision = Literal["auto", "float32", "bf16", "fp16"]
 
 
 @dataclass(frozen=True)
@@ -37,11 +42,14 @@ class TrainingConfig:
         aliases=("mini_batch_size",), tuning="[16, 512] Logarithmic",
     )  # fmt: skip
     lr: float | None = setting(
-        None, "Peak learning rate of the strategy's last stage. auto is 0.01 for the head, 0.0003 for all layers.",
+        None, "Peak learning rate of the strategy's last stage. auto is 0.01 for the head; for all layers 0.0003 with "
+        "adamw and adam, 0.003 with adagrad, 0.01 with sgd and nag, 0.0001 with rmsprop, 1 with adadelta, and a tenth "
+        "of that in lp_ft.",
         interval="(0, 1]", example="0.001", aliases=("learning_rate",), tuning="[0.0001, 0.1] Logarithmic",
     )  # fmt: skip
     weight_decay: float | None = setting(
-        None, "Decoupled weight decay (AdamW). auto is 0.01, or searched.", interval="[0, 10]", example="0.01",
+        None, "Weight decay, not on biases and norms: decoupled with adamw, added to the gradient with others. auto is "
+        "0.01, or searched.", interval="[0, 10]", example="0.01",
         tuning="[0.001, 1] Logarithmic",
     )  # fmt: skip
     label_smoothing: float | None = setting(
@@ -59,6 +67,74 @@ class TrainingConfig:
         0.05, "Share of unreadable photographs up to which they are skipped.", interval="[0, 1]"
     )
     num_workers: int | None = setting(
-        None, "Processes that decode photographs in fine-tuning. auto is one a core.", interval="[0, 256]", example="2"
+        None,
+        "Processes that decode photographs in fine-tuning. auto is one a core, as many as /dev/shm allows.",
+        interval="[0, 256]",
+        example="2",
     )
     seed: int = setting(0, "Seed of every random choice.", interval="[0, 4294967295]")
+
+    # Fine-tuning (finetune and the second stage of lp_ft)
+    optimizer: OptimizerName = setting("adamw", "Optimizer of all layers; nag is sgd with Nesterov's momentum.")
+    momentum: float = setting(0.9, "Momentum of sgd, nag and rmsprop.", interval="[0, 0.999]")
+    beta_1: float = setting(0.9, "Decay of the mean of gradients, in adamw and adam.", interval="[0, 0.999999]")
+    beta_2: float = setting(
+        0.999, "Decay of the mean of squared gradients, in adamw and adam.", interval="[0, 0.999999]"
+    )
+    eps: float | None = setting(
+        None, "Added to the denominator of adamw, adam, rmsprop, adagrad and adadelta. auto is the library's value.",
+        interval="[1e-10, 1]", example="1e-8",
+    )  # fmt: skip
+    lr_schedule: ScheduleName = setting("cosine", "How the learning rate falls from its peak.")
+    lr_warmup_epochs: float | None = setting(
+        None, "Epochs in which the learning rate rises to its peak. auto is 5 % of all steps, 30 % in one_cycle.",
+        unit="epochs", interval="[0, 1000]", example="0.5",
+    )  # fmt: skip
+    lr_gamma: float = setting(0.1, "Factor of the learning rate in lr_schedule=step.", interval="(0, 1]")
+    lr_step_epochs: int | None = setting(
+        None, "Epochs between two falls in lr_schedule=step. auto is a third of all.", unit="epochs",
+        interval="[1, 10000]", example="10",
+    )  # fmt: skip
+    layer_decay: float = setting(
+        1.0, "Factor of the learning rate from each block of the backbone to the one before it.", interval="(0, 1]"
+    )
+    gradient_accumulation_steps: int = setting(
+        1, "Batches whose gradients are averaged before a step.", unit="batches", interval="[1, 1024]"
+    )
+    max_grad_norm: float | None = setting(
+        None, "Norm to which gradients are clipped. auto is no clipping.", interval="(0, inf)", example="1.0"
+    )
+    ema_decay: float | None = setting(
+        None, "Decay of the moving average of the weights, which is then evaluated and saved. auto is no average.",
+        interval="[0, 1)", example="0.999",
+    )  # fmt: skip
+    early_stopping_patience: int | None = setting(
+        None, "Epochs without a lower validation loss after which training ends. auto is all epochs.", unit="epochs",
+        interval="[1, 10000]", example="5",
+    )  # fmt: skip
+    early_stopping_min_delta: float = setting(
+        0.0, "Fall of the validation loss that counts for early_stopping_patience.", unit="nats", interval="[0, 100]"
+    )
+    freeze_batch_norm: bool | None = setting(
+        None, "Normalise batches with the pretrained weights' statistics, as serving does, not with each batch's. "
+        "auto is yes with pretrained weights.", example="true",
+    )  # fmt: skip
+    augmentation: Augmentation = setting(
+        "crop_flip",
+        "none trains on what serving sees; the others on random crops and flips, the last two with a policy.",
+    )
+    mixup_alpha: float = setting(0.0, "Mixes pairs of images: Beta(alpha, alpha); 0 is off.", interval="[0, 10]")
+    cutmix_alpha: float = setting(
+        0.0, "Pastes a part of another image: Beta(alpha, alpha); 0 is off.", interval="[0, 10]"
+    )
+    class_balance: ClassBalance = setting(
+        "none", "loss weighs classes, sampling draws photographs, by the inverse of the class's photographs."
+    )
+    precision: Precision = setting(
+        "auto", "Arithmetic. auto is bf16 on CUDA that has it, fp16 on other CUDA, float32 on a CPU."
+    )
+    compile: bool = setting(False, "Compile the network with torch.compile; minutes at first, then faster steps.")
+    photograph_cache: bool | None = setting(
+        None, "Keep decoded photographs on disk for later epochs. auto is yes where they fit half of the free disk and "
+        "of the free memory.", example="true",
+    )  # fmt: skip

@@ -47,7 +47,7 @@ class History:
         validation: Validation,
         *,
         replaces: bool = False,
-    ) -> None:
+    ) -> Evaluation:
         """Note an epoch, print its metrics, and keep the module's weights when they are the best so far.
 
         With `replaces`, they are kept whatever came before.
@@ -59,6 +59,7 @@ class History:
         self.rows.append({"epoch": epoch, "stage": stage, **values})
         if replaces or fit_temperature(*validation)[1] < self._best_loss:
             self.replace(module, validation)
+        return evaluation
 
     def replace(self, module: nn.Module, validation: Validation) -> None:
         """Take a module as the best one."""
@@ -75,3 +76,21 @@ class History:
         """Put the best weights back; a module that was never recorded stays as it is."""
         if self._best_state:
             module.load_state_dict(self._best_state)
+
+
+class EarlyStopping:
+    """Tells when the validation loss has not fallen for some epochs."""
+
+    def __init__(self, patience: int | None, min_delta: float) -> None:
+        self._patience = patience
+        self._min_delta = min_delta
+        self._lowest = math.inf
+        self._num_waited = 0
+
+    def is_over(self, loss: float) -> bool:
+        """Note the loss of an epoch; true once `patience` epochs in a row lowered it by `min_delta` or less."""
+        if loss < self._lowest - self._min_delta:
+            self._lowest, self._num_waited = loss, 0
+        else:
+            self._num_waited += 1
+        return self._patience is not None and self._num_waited >= self._patience

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -108,14 +109,14 @@ class TrainingJob:
     def _finetune(
         self, network: Network, preprocessing: Preprocessing, photographs: Photographs, history: History
     ) -> None:
-        workers = self._config.num_workers
         tuner = FineTuner(
             network, photographs, preprocessing, self._unreadable, device=self._device,
-            num_workers=self._resources.num_cpus if workers is None else workers,
-            num_threads=self._resources.num_cpus,
+            num_workers=self._config.num_workers, num_threads=self._resources.num_cpus,
+            photograph_cache=self._config.photograph_cache,
+            cache_directory=Path(tempfile.gettempdir(), f"kennel-photographs-{os.getuid()}"),
         )  # fmt: skip
         history.widen(network)
-        tuner.run(Recipe.for_all_layers(self._config), history, self._stop)
+        tuner.run(Recipe.for_all_layers(self._config, after_probe=self._strategy == "lp_ft"), history, self._stop)
 
     def _save(
         self,

@@ -1,91 +1,84 @@
-"""The training stages: the head on frozen features, and all layers on photographs."""
+"""Fine-tuning: all layers of a network on photographs."""
 
+import contextlib
+import copy
 import logging
-import signal
-from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
 
-import numpy as np
 import torch
-import torchvision
-from torch.utils.data import DataLoader, Dataset
+from timm.utils.model_ema import ModelEmaV3
+from torch import nn
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from classifier.architectures import Network
 from classifier.engines import Normalizer, TorchEngine
 from classifier.errors import ImageError
-from classifier.preprocessing import RESAMPLING, Preprocessing, decode_image, read_bytes
+from classifier.preprocessing import Preprocessing
 from container.lifecycle import StopSignal
-from train.data import Photographs, Split
+from train.augment import BatchMixer, class_weights, dominant
+from train.config import Precision
+from train.data import Photographs
 from train.features import UnreadablePhotographs, run_split, sample
-from train.history import History, Labels, Logits
+from train.history import EarlyStopping, History, Labels, Logits
 from train.optim import Recipe
+from train.photograph_cache import PhotographCache
+from train.pipeline import EpochSampler, Item, TrainingCrops, choose_num_workers, create_loader, open_cache
 
 logger = logging.getLogger(__name__)
 
-CROP_AREA = (0.35, 1.0)
-"""Share of a photograph's area that a training crop keeps; torchvision's 0.08 suits training from nothing."""
-
-CROP_ASPECT = (3 / 4, 4 / 3)
+MIN_BATCH = 2
+"""A batch of one image has no variance for batch normalisation."""
 
 
-@dataclass(frozen=True)
-class Unreadable:
-    """A photograph that gives no crop."""
+class Step:
+    """Everything that a step of training changes: weights, optimizer, schedule, scaler and moving average."""
 
-    index: int
-    error: ImageError
+    def __init__(self, recipe: Recipe, network: Network, device: torch.device, num_batches: int) -> None:
+        num_steps = -(-num_batches // recipe.gradient_accumulation_steps)
+        self.dtype = choose_dtype(recipe.precision, device)
+        self.optimizer, self.schedule = recipe.optimizer(network, recipe.epochs * num_steps)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
+        # With the warm-up the average of a short training is not that of its first, random weights.
+        self.ema = ModelEmaV3(network, recipe.ema_decay, use_warmup=True) if recipe.ema_decay is not None else None
+        self._recipe = recipe
+        self._network = network
+        self._num_batches = 0
 
+    def backward(self, loss: torch.Tensor) -> None:
+        """Add a batch's gradients to those of the step."""
+        self.scaler.scale(loss).backward()
+        self._num_batches += 1
 
-class TrainingCrops(Dataset[tuple[torch.Tensor, int] | Unreadable]):
-    """Random crops and flips of photographs, as uint8 pixels."""
-
-    def __init__(self, split: Split, preprocessing: Preprocessing) -> None:
-        self._split = split
-        self._preprocessing = preprocessing
-
-    def __len__(self) -> int:
-        return len(self._split)
-
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, int] | Unreadable:
-        """Give pixels (crop_size, crop_size, 3) and the label of one photograph."""
-        crop_size = self._preprocessing.crop_size
-        try:
-            image = decode_image(read_bytes(self._split.photographs[index]), min_side=2 * crop_size)
-        except ImageError as error:
-            return Unreadable(index, error)
-        top, left, height, width = torchvision.transforms.RandomResizedCrop.get_params(
-            image, list(CROP_AREA), list(CROP_ASPECT)
-        )
-        resampling = RESAMPLING[self._preprocessing.interpolation]
-        crop = image.resize((crop_size, crop_size), resampling, box=(left, top, left + width, top + height))
-        pixels = np.array(crop)
-        if torch.rand(()) < 0.5:
-            pixels = np.ascontiguousarray(pixels[:, ::-1])
-        return torch.from_numpy(pixels), int(self._split.labels[index])
-
-
-Batch = tuple[torch.Tensor, torch.Tensor, dict[int, ImageError]]
-
-
-def collate(items: Sequence[tuple[torch.Tensor, int] | Unreadable]) -> Batch:
-    """Stack the crops of a batch and set the unreadable photographs apart."""
-    crops: list[torch.Tensor] = []
-    labels: list[int] = []
-    unreadable: dict[int, ImageError] = {}
-    for item in items:
-        if isinstance(item, Unreadable):
-            unreadable[item.index] = item.error
-        else:
-            crops.append(item[0])
-            labels.append(item[1])
-    return torch.stack(crops) if crops else torch.empty(0), torch.tensor(labels), unreadable
+    def update(self) -> None:
+        """Change the weights by the mean gradient of the batches since the last update."""
+        if self._num_batches == 0:
+            return
+        if self._num_batches > 1:
+            gradients = [p.grad for p in self._network.parameters() if p.grad is not None]
+            torch._foreach_div_(gradients, float(self._num_batches))
+        if self._recipe.max_grad_norm is not None:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self._network.parameters(), self._recipe.max_grad_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.schedule.step()
+        self._num_batches = 0
+        if self.ema is not None:
+            self.ema.update(self._network, step=self.schedule.last_epoch)
 
 
-def ignore_signals(_worker: int) -> None:
-    """Leave SIGTERM and SIGINT, which a terminal sends to the whole group, to the main process."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+@dataclass
+class EpochResult:
+    """What an epoch of training measured."""
+
+    loss: float
+    accuracy: float
+    """Share of the crops whose class, or larger share after mixing, was recognised."""
+    unreadable: dict[int, ImageError]
 
 
 class FineTuner:
@@ -99,9 +92,12 @@ class FineTuner:
         unreadable: UnreadablePhotographs,
         *,
         device: str,
-        num_workers: int,
+        num_workers: int | None,
         num_threads: int,
+        photograph_cache: bool | None = False,
+        cache_directory: Path | None = None,
     ) -> None:
+        """Take the job's parts; `num_workers` and `photograph_cache` None let the tuner choose."""
         self._network = network
         self._photographs = photographs
         self._preprocessing = preprocessing
@@ -109,82 +105,150 @@ class FineTuner:
         self._device = torch.device(device)
         self._num_workers = num_workers
         self._num_threads = num_threads
+        self._photograph_cache = photograph_cache
+        self._cache_directory = cache_directory
         self._normalize = Normalizer(preprocessing, self._device)
 
     def run(self, recipe: Recipe, history: History, stop: StopSignal) -> None:
         """Train for the recipe's epochs; the best epoch's weights are left in the network."""
-        loader = self._loader(recipe)
+        # Dropout and mixing draw from here.
+        torch.manual_seed(recipe.seed)
+        cache = self._open_cache(recipe)
+        try:
+            self._run(recipe, history, stop, cache)
+        finally:
+            if cache is not None:
+                cache.remove()
+        history.restore(self._network)
+
+    def _run(self, recipe: Recipe, history: History, stop: StopSignal, cache: PhotographCache | None) -> None:
+        train = self._photographs.train
+        crops = TrainingCrops(
+            train, self._preprocessing, seed=recipe.seed, augmentation=recipe.augmentation, cache=cache
+        )
+        sampler = EpochSampler(train, recipe.seed, recipe.class_balance)
+        loader = self._loader(crops, sampler, recipe)
         network = self._network.to(self._device).to(memory_format=torch.channels_last)
-        optimizer, schedule = recipe.optimizer(network, recipe.epochs * len(loader))
+        step = Step(recipe, network, self._device, len(loader))
+        forward = self._compiled(recipe, step) if recipe.compile else network
+        early = EarlyStopping(recipe.early_stopping_patience, recipe.early_stopping_min_delta)
         for epoch in range(recipe.epochs):
-            train_loss, train_accuracy, unreadable = self._train_one_epoch(loader, recipe, optimizer, schedule, stop)
+            sampler.epoch = epoch
+            result = self.train_one_epoch(loader, recipe, forward, step, stop)
             if epoch == 0 and not stop.requested:
-                train = self._photographs.train.photographs
-                self._unreadable.add({train[index]: error for index, error in unreadable.items()}, len(train))
+                skipped = {train.photographs[index]: error for index, error in result.unreadable.items()}
+                self._unreadable.add(skipped, len(train))
             if stop.requested and history.best is not None:
                 break
-            history.record(recipe.stage, network, train_loss, train_accuracy, self._validate(stop))
+            trained = step.ema.module if step.ema is not None else network
+            validation = self._validate(trained, stop)
+            evaluation = history.record(recipe.stage, trained, result.loss, result.accuracy, validation)
             if stop.requested:
                 break
-        history.restore(network)
+            if early.is_over(evaluation.loss) and epoch + 1 < recipe.epochs:
+                logger.info("early stopping after epoch %d of %d", epoch + 1, recipe.epochs)
+                break
 
-    def _loader(self, recipe: Recipe) -> "DataLoader[tuple[torch.Tensor, int]]":
-        return DataLoader(
-            TrainingCrops(self._photographs.train, self._preprocessing),  # type: ignore[arg-type]
-            batch_size=recipe.batch_size,
-            shuffle=True,
-            # A last batch of one image has no variance for batch normalisation.
-            drop_last=len(self._photographs.train) > recipe.batch_size,
-            num_workers=self._num_workers,
-            persistent_workers=self._num_workers > 0,
-            collate_fn=collate,
-            worker_init_fn=ignore_signals,
-            pin_memory=self._device.type == "cuda",
-            generator=torch.Generator().manual_seed(recipe.seed),
+    def _open_cache(self, recipe: Recipe) -> PhotographCache | None:
+        # A single epoch reads nothing twice.
+        if self._cache_directory is None or (recipe.epochs == 1 and self._photograph_cache is None):
+            return None
+        return open_cache(
+            self._cache_directory,
+            self._photographs.train,
+            self._preprocessing,
+            recipe.augmentation,
+            wanted=self._photograph_cache,
         )
 
-    def _train_one_epoch(
-        self,
-        loader: "DataLoader[tuple[torch.Tensor, int]]",
-        recipe: Recipe,
-        optimizer: torch.optim.Optimizer,
-        schedule: torch.optim.lr_scheduler.LambdaLR,
-        stop: StopSignal,
-    ) -> tuple[float, float, dict[int, ImageError]]:
-        self._network.train()
-        criterion = recipe.criterion()
+    def _loader(self, crops: TrainingCrops, sampler: EpochSampler, recipe: Recipe) -> "DataLoader[Item]":
+        num_workers = choose_num_workers(
+            self._num_workers, self._num_threads, len(crops), recipe.batch_size, self._preprocessing.crop_size
+        )
+        return create_loader(crops, sampler, recipe.batch_size, num_workers, pin_memory=self._device.type == "cuda")
+
+    def _compiled(self, recipe: Recipe, step: Step) -> nn.Module:
+        """Compile the network and try it; the network itself, with a line in the log, where that fails."""
+        size = self._preprocessing.crop_size
+        pixels = torch.zeros(recipe.batch_size, size, size, 3, dtype=torch.uint8)
+        state = copy.deepcopy(self._network.state_dict())
+        random_state = torch.get_rng_state()
+        try:
+            set_training(self._network, freeze_batch_norm=recipe.freeze_batch_norm)
+            compiled = cast(nn.Module, torch.compile(self._network))
+            with self._autocast(step.dtype):
+                loss = compiled(self._normalize(pixels)).square().mean()
+            loss.backward()
+        except Exception as error:  # noqa: BLE001 - compilers raise anything; training goes on without them
+            logger.warning("compile: torch.compile failed, going on without it: %s", str(error).strip()[:300])
+            compiled = self._network
+        self._network.zero_grad(set_to_none=True)
+        self._network.load_state_dict(state)
+        torch.set_rng_state(random_state)
+        return compiled
+
+    def _autocast(self, dtype: torch.dtype | None) -> "contextlib.AbstractContextManager[object]":
+        return torch.autocast(self._device.type, dtype) if dtype is not None else contextlib.nullcontext()
+
+    def train_one_epoch(
+        self, loader: "DataLoader[Item]", recipe: Recipe, forward: nn.Module, step: Step, stop: StopSignal
+    ) -> EpochResult:
+        """Train on every batch once. Nothing in the loop waits for the device."""
+        set_training(self._network, freeze_batch_norm=recipe.freeze_batch_norm)
+        train, num_classes = self._photographs.train, len(self._photographs.class_names)
+        weights = class_weights(train.labels, num_classes) if recipe.class_balance == "loss" else None
+        criterion = recipe.criterion(weights).to(self._device)
+        mix = BatchMixer(recipe.mixup_alpha, recipe.cutmix_alpha, num_classes)
         loss_sum = torch.zeros((), device=self._device)
         num_correct = torch.zeros((), dtype=torch.int64, device=self._device)
-        num_images = 0
-        unreadable: dict[int, ImageError] = {}
-        for pixels, labels, skipped in tqdm(loader, desc="train", unit="step", disable=None):
+        num_images, unreadable = 0, dict[int, ImageError]()
+        for number, (pixels, labels, skipped) in enumerate(tqdm(loader, desc="train", unit="step", disable=None), 1):
             unreadable.update(skipped)
             if stop.requested:
                 break
-            if len(labels) < 2:
-                continue
-            images, labels = self._normalize(pixels), labels.to(self._device, non_blocking=True)
-            with torch.autocast(self._device.type, torch.bfloat16, enabled=self._device.type == "cuda"):
-                logits = self._network(images)
-                loss = criterion(logits, labels)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            loss_sum += loss.detach() * len(labels)
-            num_correct += (logits.argmax(1) == labels).sum()
-            num_images += len(labels)
-        return float(loss_sum) / max(1, num_images), float(num_correct) / max(1, num_images), unreadable
+            if len(labels) >= MIN_BATCH:
+                images, targets = mix(self._normalize(pixels), labels.to(self._device, non_blocking=True))
+                with self._autocast(step.dtype):
+                    logits = forward(images)
+                    loss = criterion(logits, targets)
+                step.backward(loss)
+                loss_sum += loss.detach() * len(labels)
+                num_correct += (logits.detach().argmax(1) == dominant(targets)).sum()
+                num_images += len(labels)
+            if number % recipe.gradient_accumulation_steps == 0 or number == len(loader):
+                step.update()
+        return EpochResult(float(loss_sum) / max(1, num_images), float(num_correct) / max(1, num_images), unreadable)
 
-    def _validate(self, stop: StopSignal) -> tuple[Logits, Labels]:
+    def _validate(self, network: nn.Module, stop: StopSignal) -> tuple[Logits, Labels]:
         split = self._photographs.validation
         if stop.requested:
             # A stop in the first epoch: a taste of the validation photographs tells what is saved.
             split = sample(split, 4 * self._num_threads)
-        engine = TorchEngine(self._network, self._preprocessing, str(self._device))
+        engine = TorchEngine(network, self._preprocessing, str(self._device))
         collector = UnreadablePhotographs(max_share=1.0)
         logits, labels = run_split(
             engine, self._preprocessing, split, collector, name="validation", num_threads=self._num_threads
         )
         self._unreadable.reasons.update(collector.reasons)
         return logits, labels
+
+
+def set_training(network: nn.Module, *, freeze_batch_norm: bool) -> None:
+    """Switch a network to training; its batch normalisations, frozen, keep their statistics and train their scale.
+
+    A head that was trained on features of the stored statistics fits no others.
+    """
+    network.train()
+    if freeze_batch_norm:
+        for module in network.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+
+
+def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype | None:
+    """Choose the type that autocast computes in; None for plain float32."""
+    if precision == "auto":
+        if device.type != "cuda":
+            return None
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    return {"float32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
