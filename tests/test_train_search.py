@@ -13,7 +13,17 @@ from train.calibration import fit_temperature
 from train.config import TrainingConfig
 from train.features import Features, Scaler
 from train.history import History
-from train.search import PRUNING, HeadGroup, HeadSearch, Trial, TrialResult, propose_trials, warmup_cosine
+from train.search import (
+    PRUNING,
+    HeadGroup,
+    HeadSearch,
+    Trial,
+    TrialResult,
+    choose_epochs,
+    choose_num_trials,
+    propose_trials,
+    warmup_cosine,
+)
 
 NUM_FEATURES, NUM_CLASSES = 20, 3
 CLASS_NAMES = ("a", "b", "c")
@@ -115,6 +125,17 @@ def test_every_trial_is_reported_and_the_one_that_is_kept_is_the_best_of_those_t
     assert history.best is not None
     assert history.best.loss == pytest.approx(results[0].validation_loss, rel=1e-3)
     assert [row["epoch"] for row in history.rows] == list(range(1, 21))
+
+
+@pytest.mark.parametrize(
+    ("num_photographs", "num_features", "num_classes", "epochs", "num_trials"),
+    [(200, 1280, 40, 100, 32), (1000, 1280, 2, 100, 32), (6680, 2048, 133, 20, 13), (10**6, 2048, 1000, 20, 1)],
+)
+def test_epochs_and_trials_are_chosen_by_the_size_of_the_task(
+    num_photographs: int, num_features: int, num_classes: int, epochs: int, num_trials: int
+) -> None:
+    assert choose_epochs(num_photographs) == epochs
+    assert choose_num_trials(num_photographs, num_features, num_classes, epochs) == num_trials
 
 
 def test_a_hyperparameter_that_was_given_is_not_searched() -> None:

@@ -34,7 +34,8 @@ class TrainingConfig:
         example="linear_probe",
     )
     epochs: int | None = setting(
-        None, "Epochs of the strategy's last stage. auto is 100 for the head, 5 for all layers.", unit="epochs",
+        None, "Epochs of the strategy's last stage. auto is 20 to 100 for the head, by the number of photographs, "
+        "and 5 for all layers.", unit="epochs",
         interval="[1, 10000]", example="5",
     )  # fmt: skip
     batch_size: int | None = setting(
@@ -56,9 +57,10 @@ class TrainingConfig:
         None, "Share of the label spread over all classes. auto is 0, or searched.", interval="[0, 1)", example="0.1",
         tuning="[0, 0.2] Linear",
     )  # fmt: skip
-    search_trials: int = setting(
-        1, "Heads that are trained together on the features; the best on validation is kept. What is not given of lr, "
-        "weight_decay, batch_size and label_smoothing is searched.", unit="trials", interval="[1, 1024]", example="64",
+    search_trials: int | None = setting(
+        None, "Heads that are trained together on the features; the best on validation is kept. What is not given of "
+        "lr, weight_decay, batch_size and label_smoothing is searched. auto is 1 to 32, as many as take a few seconds.",
+        unit="trials", interval="[1, 1024]", example="64",
     )  # fmt: skip
     validation_split: float = setting(
         0.2, "Share of the training photographs that validate when there is no validation channel.", interval="(0, 1)"

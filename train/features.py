@@ -77,40 +77,43 @@ class Scaler:
     def fold(self, weight: Tensor, bias: Tensor, head: nn.Linear) -> None:
         """Write a head for standardised features as the equal one for raw features."""
         with torch.no_grad():
-            head.weight.copy_(weight / self.deviation)
-            head.bias.copy_(bias - head.weight @ self.mean)
+            head.weight.copy_(weight.cpu() / self.deviation)
+            head.bias.copy_(bias.cpu() - head.weight @ self.mean)
 
 
 class Features:
     """Standardised features of the photographs of a split."""
 
-    def __init__(self, array: Half, rows: npt.NDArray[np.int64], labels: Labels, scaler: Scaler) -> None:
-        self.labels = torch.from_numpy(labels)
+    def __init__(
+        self, array: Half, rows: npt.NDArray[np.int64], labels: Labels, scaler: Scaler, device: str = "cpu"
+    ) -> None:
+        self.device = torch.device(device)
+        self.labels = torch.from_numpy(labels).to(self.device)
         self.num_features = array.shape[1]
         self._array = array
         self._rows = rows
         self._scaler = scaler
         is_small = 4 * len(rows) * array.shape[1] <= PRELOADED_BYTES
-        self._preloaded = scaler(array[rows]) if is_small else None
+        self._preloaded = scaler(array[rows]).to(self.device) if is_small else None
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def take(self, indices: Tensor) -> Tensor:
-        """Read features (batch, num_features) in float32."""
+        """Read features (batch, num_features) in float32 to the device; `indices` lie on the CPU."""
         if self._preloaded is not None:
-            return self._preloaded[indices]
-        return self._scaler(self._array[self._rows[indices.numpy()]])
+            return self._preloaded[indices.to(self.device)]
+        return self._scaler(self._array[self._rows[indices.numpy()]]).to(self.device)
 
     def batches(self, batch_size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
         """Go through all photographs in random order."""
         for indices in torch.randperm(len(self), generator=generator).split(batch_size):
-            yield self.take(indices), self.labels[indices]
+            yield self.take(indices), self.labels[indices.to(self.device)]
 
     def chunks(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Go through all photographs in order."""
         for indices in torch.arange(len(self)).split(CHUNK):
-            yield self.take(indices), self.labels[indices]
+            yield self.take(indices), self.labels[indices.to(self.device)]
 
     def fold(self, weight: Tensor, bias: Tensor, head: nn.Linear) -> None:
         """Write a head for these features as the equal one for raw features."""

@@ -24,7 +24,7 @@ from train.data import Photographs
 from train.feature_cache import FeatureCache, check_room
 from train.features import FeatureExtractor, Features, Scaler, UnreadablePhotographs, sample, shuffled
 from train.history import History
-from train.search import HEAD_EPOCHS, HeadSearch, TrialResult, propose_trials
+from train.search import HeadSearch, TrialResult, choose_epochs, choose_num_trials, propose_trials
 
 if TYPE_CHECKING:
     import openvino
@@ -82,9 +82,18 @@ class LinearProbe:
             features = self._features(extractor, cache, photographs)
             if features is None:
                 return
-            trials = propose_trials(self._config, self._config.search_trials, fix_lr=is_last)
-            epochs = self._config.epochs if is_last and self._config.epochs else HEAD_EPOCHS
-            search = HeadSearch(*features, len(photographs.class_names), trials, epochs)
+            train, validation = features
+            num_classes = len(photographs.class_names)
+            epochs = self._config.epochs if is_last and self._config.epochs else choose_epochs(len(train))
+            num_trials = self._config.search_trials or choose_num_trials(
+                len(train), train.num_features, num_classes, epochs
+            )
+            logger.info(
+                "head: %d trials of %d epochs, for %d photographs with %d features in %d classes",
+                num_trials, epochs, len(train), train.num_features, num_classes,
+            )  # fmt: skip
+            trials = propose_trials(self._config, num_trials, fix_lr=is_last)
+            search = HeadSearch(train, validation, num_classes, trials, epochs)
             self.results = search.run(network.head.cpu(), history, self._config.seed, self._stop)
 
     def _engine(self, network: Network, preprocessing: Preprocessing) -> Engine:
@@ -108,7 +117,10 @@ class LinearProbe:
             return None
         array = cache.array()
         scaler = Scaler.fit(array, train_rows)
-        return Features(array, train_rows, train_labels, scaler), Features(array, rows, labels, scaler)
+        return (
+            Features(array, train_rows, train_labels, scaler, self._device),
+            Features(array, rows, labels, scaler, self._device),
+        )
 
     @contextmanager
     def _open_cache(self, key: str, num_photographs: int, num_features: int) -> Iterator[FeatureCache]:

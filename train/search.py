@@ -19,7 +19,12 @@ from train.config import TrainingConfig
 from train.features import Features
 from train.history import History
 
-HEAD_EPOCHS = 100
+EPOCHS_RANGE, NUM_SEEN = (20, 100), 100_000
+"""Epochs that are chosen: as many as show the heads so many photographs, within the range."""
+
+TRIALS_RANGE, SEARCH_FLOP = (1, 32), 1e12
+"""Trials that are chosen: as many as keep the search to so many multiplications and additions, within the range."""
+
 DEFAULT_LR, LR_RANGE = 0.01, (3e-4, 0.1)
 DEFAULT_WEIGHT_DECAY, WEIGHT_DECAY_RANGE = 0.01, (1e-3, 3.0)
 DEFAULT_LABEL_SMOOTHING, LABEL_SMOOTHING_RANGE = 0.0, (0.0, 0.2)
@@ -28,6 +33,8 @@ DEFAULT_BATCH_SIZE, BATCH_SIZES = 32, (32, 128, 512)
 
 WARMUP_SHARE = 0.05
 """Share of the steps in which the learning rate rises from 0 to its peak."""
+
+CPU = torch.device("cpu")
 
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8
@@ -65,6 +72,20 @@ class TrialResult:
         """Write the result as a row of a table."""
         result = {name: value for name, value in vars(self).items() if name != "trial"}
         return {**asdict(self.trial), **result}
+
+
+def choose_epochs(num_photographs: int) -> int:
+    """Choose the epochs of the heads for a number of training photographs."""
+    low, high = EPOCHS_RANGE
+    return min(max(NUM_SEEN // max(1, num_photographs), low), high)
+
+
+def choose_num_trials(num_photographs: int, num_features: int, num_classes: int, epochs: int) -> int:
+    """Choose the number of trials that a few seconds of a processor train together."""
+    low, high = TRIALS_RANGE
+    # logits and gradients are a product and a sum each for every weight; about half of the work is pruned
+    flop = 4 * num_photographs * num_features * num_classes * epochs / 2
+    return min(max(int(SEARCH_FLOP / flop), low), high)
 
 
 def propose_trials(config: TrainingConfig, num_trials: int, *, fix_lr: bool) -> list[Trial]:
@@ -118,13 +139,21 @@ TRIAL_TENSORS = (
 class HeadGroup:
     """The heads of the trials with one batch size."""
 
-    def __init__(self, trials: Sequence[Trial], num_features: int, num_classes: int, num_steps: int) -> None:
+    def __init__(
+        self,
+        trials: Sequence[Trial],
+        num_features: int,
+        num_classes: int,
+        num_steps: int,
+        device: torch.device = CPU,
+    ) -> None:
         self.trials = list(trials)
-        self.weight = torch.zeros(len(trials), num_classes, num_features)
-        self.bias = torch.zeros(len(trials), num_classes)
-        self._lr = torch.tensor([trial.lr for trial in trials])
-        self._weight_decay = torch.tensor([trial.weight_decay for trial in trials])
-        smoothing = torch.tensor([trial.label_smoothing for trial in trials])[:, None]
+        self._device = device
+        self.weight = torch.zeros(len(trials), num_classes, num_features, device=device)
+        self.bias = torch.zeros(len(trials), num_classes, device=device)
+        self._lr = torch.tensor([trial.lr for trial in trials], device=device)
+        self._weight_decay = torch.tensor([trial.weight_decay for trial in trials], device=device)
+        smoothing = torch.tensor([trial.label_smoothing for trial in trials], device=device)[:, None]
         self._on, self._off = 1 - smoothing + smoothing / num_classes, smoothing / num_classes
         self._weight_first, self._weight_second = torch.zeros_like(self.weight), torch.zeros_like(self.weight)
         self._bias_first, self._bias_second = torch.zeros_like(self.bias), torch.zeros_like(self.bias)
@@ -134,8 +163,8 @@ class HeadGroup:
 
     def begin_epoch(self) -> None:
         """Forget the losses of the epoch before."""
-        self.loss_sum = torch.zeros(len(self.trials))
-        self.num_correct = torch.zeros(len(self.trials))
+        self.loss_sum = torch.zeros(len(self.trials), device=self._device)
+        self.num_correct = torch.zeros(len(self.trials), device=self._device)
 
     def keep(self, indices: list[int]) -> None:
         """Go on with some of the trials only."""
@@ -153,7 +182,7 @@ class HeadGroup:
         logits = self.logits(features)
         log_probabilities = functional.log_softmax(logits, dim=-1)
         target = self._off.expand_as(self.bias).repeat(len(labels), 1, 1)
-        target[torch.arange(len(labels)), :, labels] = self._on[:, 0]
+        target[torch.arange(len(labels), device=self._device), :, labels] = self._on[:, 0]
         self.loss_sum -= (target * log_probabilities).sum(dim=(0, 2))
         self.num_correct += (logits.argmax(-1) == labels[:, None]).sum(0)
         gradient = (log_probabilities.exp() - target) / len(labels)
@@ -163,7 +192,7 @@ class HeadGroup:
         keep = 1 - lr * self._weight_decay[:, None]
         weight, first, second = (tensor.flatten(1) for tensor in (self.weight, self._weight_first, self._weight_second))
         # A few trials at a time, so that all that an update reads and writes stays in the processor's cache.
-        num_at_once = max(1, CACHED_NUMBERS // weight.shape[1])
+        num_at_once = max(1, CACHED_NUMBERS // weight.shape[1]) if self._device == CPU else len(weight)
         for start in range(0, len(weight), num_at_once):
             part = slice(start, start + num_at_once)
             weight[part].mul_(keep[part])
@@ -198,6 +227,7 @@ class HeadSearch:
                 train.num_features,
                 num_classes,
                 epochs * -(-len(train) // size),
+                train.device,
             )
             for size in sorted({trial.batch_size for trial in trials})
         ]
@@ -232,8 +262,7 @@ class HeadSearch:
         self._train.fold(group.weight[index], group.bias[index], head)
         train_loss = float(group.loss_sum[index]) / len(self._train)
         train_accuracy = float(group.num_correct[index]) / len(self._train)
-        logits = self._logits(group)[:, index].numpy()
-        validation = logits, self._validation.labels.numpy()
+        validation = self._logits(group)[:, index].cpu().numpy(), self._validation.labels.cpu().numpy()
         history.record("linear_probe", head, train_loss, train_accuracy, validation, replaces=True)
 
     def _logits(self, group: HeadGroup) -> Tensor:
@@ -251,7 +280,7 @@ class HeadSearch:
         for group in self._groups:
             logits = self._logits(group)
             accuracies = (logits.argmax(-1) == self._validation.labels[:, None]).float().mean(0)
-            _, losses = fit_temperatures(logits.numpy(), self._validation.labels.numpy())
+            _, losses = fit_temperatures(logits.cpu().numpy(), self._validation.labels.cpu().numpy())
             for index, trial in enumerate(group.trials):
                 result = TrialResult(trial, epoch, float(losses[index]), float(accuracies[index]))
                 judged.append((result, group, index))
@@ -269,6 +298,7 @@ class HeadSearch:
         judged = self._judge(epoch)
         _, group, index = judged[0]
         self._train.fold(group.weight[index], group.bias[index], head)
-        history.replace(head, (self._logits(group)[:, index].numpy(), self._validation.labels.numpy()))
+        logits, labels = self._logits(group)[:, index], self._validation.labels
+        history.replace(head, (logits.cpu().numpy(), labels.cpu().numpy()))
         pruned = sorted(self._results, key=lambda result: (-result.epoch, result.validation_loss))
         return [result for result, _, _ in judged] + pruned
