@@ -57,6 +57,10 @@ class TrainingConfig:
         None, "Share of the label spread over all classes. auto is 0, or searched.", interval="[0, 1)", example="0.1",
         tuning="[0, 0.2] Linear",
     )  # fmt: skip
+    num_views: int = setting(
+        1, "Views of each training photograph whose features train the head: as served, mirrored, then random crops.",
+        unit="views", interval="[1, 64]", example="2",
+    )  # fmt: skip
     search_trials: int | None = setting(
         None, "Heads that are trained together on the features; the best on validation is kept. What is not given of "
         "lr, weight_decay, batch_size and label_smoothing is searched. auto is 1 to 32, as many as take a few seconds.",

@@ -30,9 +30,9 @@ FREE_SHARE = 0.5
 """Share of the free disk that features may take; the rest is for checkpoints and the artifact."""
 
 
-def content_digest(data: bytes) -> bytes:
-    """Digest the contents of a photograph."""
-    return hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
+def content_digest(data: bytes, view: int = 0) -> bytes:
+    """Digest the contents of a photograph, for one of its augmented views."""
+    return hashlib.blake2b(data, digest_size=DIGEST_BYTES, salt=view.to_bytes(2, "little")).digest()
 
 
 def row_digest(row: Half) -> bytes:
@@ -111,9 +111,9 @@ class FeatureCache:
         self._index.close()
 
 
-def check_room(directory: Path, num_photographs: int, num_features: int) -> None:
-    """Raise OSError when features of so many photographs take more than half of the free disk."""
+def check_room(directory: Path, num_rows: int, num_features: int) -> None:
+    """Raise OSError when so many rows of features take more than half of the free disk."""
     directory.mkdir(parents=True, exist_ok=True)
-    needed_bytes = num_photographs * (2 * num_features + ENTRY_BYTES)
+    needed_bytes = num_rows * (2 * num_features + ENTRY_BYTES)
     if needed_bytes > FREE_SHARE * shutil.disk_usage(directory).free:
         raise OSError(errno.ENOSPC, f"{needed_bytes / 1e6:.0f} MB are over half of its free space", str(directory))

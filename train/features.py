@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from classifier.engines import Array, Engine
 from classifier.errors import ImageError
 from classifier.inference import BATCH_SIZE, Outputs, run_photographs
-from classifier.preprocessing import Pixels, Preprocessing, load_pixels, read_bytes
+from classifier.preprocessing import Pixels, Preprocessing, decode_image, eval_transform, read_bytes
 from container.errors import UserError
 from container.lifecycle import StopSignal
 from train.data import Labels, Split
@@ -27,6 +28,10 @@ PRELOADED_BYTES = 512 * 1024 * 1024
 """Features up to this size, in float32, are held in memory while heads train; larger ones are read batch by batch."""
 
 CHUNK = 4096
+
+CROP_SIDE = (0.6, 1.0)
+"""Share of each side of a photograph that a random view keeps."""
+
 SMALLEST_DEVIATION = 1e-3
 
 
@@ -141,9 +146,9 @@ class FeatureExtractor:
         self._num_threads = num_threads
 
     def rows(
-        self, split: Split, unreadable: UnreadablePhotographs, *, name: str, stop: StopSignal
+        self, split: Split, unreadable: UnreadablePhotographs, *, name: str, stop: StopSignal, num_views: int = 1
     ) -> tuple[npt.NDArray[np.int64], Labels]:
-        """Give the cache's rows (num_read,) and the labels (num_read,) of the photographs that can be read.
+        """Give the cache's rows and the labels (num_read * num_views,) of the photographs that can be read.
 
         A stop leaves the rest out. Raises UserError for too many unreadable photographs.
         """
@@ -156,13 +161,13 @@ class FeatureExtractor:
             tqdm(total=len(split), desc=f"{name} features", unit="image", disable=None) as bar,
             ThreadPoolExecutor(self._num_threads) as pool,
         ):
-            for batch in pool.map(lambda start: self._extract(split.photographs, start, stop), starts):
+            for batch in pool.map(lambda start: self._extract(split.photographs, start, num_views, stop), starts):
                 if batch.values:
                     self._cache.append(list(batch.values), np.stack(list(batch.values.values())))
                 indices += batch.indices
                 rows += [self._row(digest) for digest in batch.digests]
                 errors |= batch.unreadable
-                bar.update(BATCH_SIZE)
+                bar.update(min(BATCH_SIZE, len(split) - bar.n))
         if found := len(rows) - (len(self._cache) - num_known):
             logger.info("%s features: %d of %d were in the cache", name, found, len(rows))
         unreadable.add({split.photographs[index]: error for index, error in errors.items()}, len(split))
@@ -173,7 +178,7 @@ class FeatureExtractor:
         assert row is not None, "a batch's features are in the cache before its rows are asked for"
         return row
 
-    def _extract(self, photographs: Sequence[Path], start: int, stop: StopSignal) -> ExtractedBatch:
+    def _extract(self, photographs: Sequence[Path], start: int, num_views: int, stop: StopSignal) -> ExtractedBatch:
         batch = ExtractedBatch([], [], {}, {})
         pixels: dict[bytes, Pixels] = {}
         if stop.requested:
@@ -181,18 +186,35 @@ class FeatureExtractor:
         for index in range(start, min(start + BATCH_SIZE, len(photographs))):
             try:
                 data = read_bytes(photographs[index])
-                digest = content_digest(data)
-                if self._cache.find(digest) is None and digest not in pixels:
-                    pixels[digest] = load_pixels(data, self._preprocessing)
+                digests = [content_digest(data, view) for view in range(num_views)]
+                missing = [view for view, digest in enumerate(digests) if self._cache.find(digest) is None]
+                if missing:
+                    image = decode_image(data, min_side=self._preprocessing.resize_size)
+                    made = {digests[view]: self._view(image, view, digests[view]) for view in missing}
+                    pixels |= made
             except ImageError as error:
                 batch.unreadable[index] = error
                 continue
-            batch.indices.append(index)
-            batch.digests.append(digest)
+            batch.indices.extend([index] * num_views)
+            batch.digests.extend(digests)
         if pixels:
             outputs = self._engine.run(np.stack(list(pixels.values())))
             batch.values.update(zip(pixels, outputs, strict=True))
         return batch
+
+    def _view(self, image: Image.Image, view: int, digest: bytes) -> Pixels:
+        """Make a view: 0 is what serving sees, 1 its mirror image, others random crops, every other one mirrored."""
+        if view > 1:
+            image = random_crop(image, np.random.default_rng(int.from_bytes(digest, "little")))
+        pixels = eval_transform(image, self._preprocessing)
+        return pixels[:, ::-1] if view % 2 else pixels
+
+
+def random_crop(image: Image.Image, generator: np.random.Generator) -> Image.Image:
+    """Cut a rectangle of half to all of each side, anywhere."""
+    width, height = (max(1, round(length * generator.uniform(*CROP_SIDE))) for length in image.size)
+    left, top = int(generator.integers(image.width - width + 1)), int(generator.integers(image.height - height + 1))
+    return image.crop((left, top, left + width, top + height))
 
 
 def run_split(

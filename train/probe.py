@@ -75,9 +75,9 @@ class LinearProbe:
         """
         engine = self._engine(network, preprocessing)
         logger.info("features with %s", engine.name)
-        num_photographs = len(photographs.train) + len(photographs.validation)
+        num_rows = len(photographs.train) * self._config.num_views + len(photographs.validation)
         key = cache_key(network, preprocessing, engine, self._config.arch)
-        with self._open_cache(key, num_photographs, network.head.in_features) as cache:
+        with self._open_cache(key, num_rows, network.head.in_features) as cache:
             extractor = FeatureExtractor(engine, preprocessing, cache, self._num_threads)
             features = self._features(extractor, cache, photographs)
             if features is None:
@@ -106,7 +106,9 @@ class LinearProbe:
         self, extractor: FeatureExtractor, cache: FeatureCache, photographs: Photographs
     ) -> tuple[Features, Features] | None:
         train = shuffled(photographs.train, self._config.seed)
-        train_rows, train_labels = extractor.rows(train, self._unreadable, name="train", stop=self._stop)
+        train_rows, train_labels = extractor.rows(
+            train, self._unreadable, name="train", stop=self._stop, num_views=self._config.num_views
+        )
         validation = photographs.validation
         rows, labels = extractor.rows(validation, self._unreadable, name="validation", stop=self._stop)
         if self._stop.requested:
@@ -123,14 +125,14 @@ class LinearProbe:
         )
 
     @contextmanager
-    def _open_cache(self, key: str, num_photographs: int, num_features: int) -> Iterator[FeatureCache]:
+    def _open_cache(self, key: str, num_rows: int, num_features: int) -> Iterator[FeatureCache]:
         """Open the cache in the checkpoint folder when there is one, else in a temporary folder."""
         with ExitStack() as stack:
             folders = [self._paths.checkpoints / "features"] if self._paths.checkpoints.is_dir() else []
             folders.append(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kennel-features-"))))
             for folder in folders:
                 try:
-                    check_room(folder, num_photographs, num_features)
+                    check_room(folder, num_rows, num_features)
                     cache = FeatureCache(folder, key, num_features)
                 except OSError as error:
                     logger.warning("%s: not used for features (%s)", folder, error.strerror)
@@ -138,7 +140,7 @@ class LinearProbe:
                 stack.callback(cache.close)
                 yield cache
                 return
-        megabytes = num_photographs * num_features * 2 / 1e6
+        megabytes = num_rows * num_features * 2 / 1e6
         raise PlatformError(
             f"no room for {megabytes:.0f} MB of features in {folders}; free space or take a larger volume"
         )
