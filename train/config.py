@@ -62,8 +62,9 @@ class TrainingConfig:
         unit="views", interval="[1, 64]", example="2",
     )  # fmt: skip
     search_trials: int | None = setting(
-        None, "Heads that are trained together on the features; the best on validation is kept. What is not given of "
-        "lr, weight_decay, batch_size and label_smoothing is searched. auto is 1 to 32, as many as take a few seconds.",
+        None, "Heads that are trained together on the features; the mean of the best few on validation is kept. What "
+        "is not given of lr, weight_decay, batch_size and label_smoothing is searched. auto is 1 to 32, as many as "
+        "take a few seconds.",
         unit="trials", interval="[1, 1024]", example="64",
     )  # fmt: skip
     validation_split: float = setting(

@@ -97,7 +97,7 @@ class Features:
         self.num_features = array.shape[1]
         self._array = array
         self._rows = rows
-        self._scaler = scaler
+        self.scaler = scaler
         is_small = 4 * len(rows) * array.shape[1] <= PRELOADED_BYTES
         self._preloaded = scaler(array[rows]).to(self.device) if is_small else None
 
@@ -108,7 +108,7 @@ class Features:
         """Read features (batch, num_features) in float32 to the device; `indices` lie on the CPU."""
         if self._preloaded is not None:
             return self._preloaded[indices.to(self.device)]
-        return self._scaler(self._array[self._rows[indices.numpy()]]).to(self.device)
+        return self.scaler(self._array[self._rows[indices.numpy()]]).to(self.device)
 
     def batches(self, batch_size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
         """Go through all photographs in random order."""
@@ -122,7 +122,7 @@ class Features:
 
     def fold(self, weight: Tensor, bias: Tensor, head: nn.Linear) -> None:
         """Write a head for these features as the equal one for raw features."""
-        self._scaler.fold(weight, bias, head)
+        self.scaler.fold(weight, bias, head)
 
 
 @dataclass(frozen=True)
