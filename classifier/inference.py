@@ -1,10 +1,13 @@
 """Photographs in, predictions out: the one class that training evaluates with and `serve` answers with."""
 
 import logging
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +22,12 @@ logger = logging.getLogger(__name__)
 
 BATCH_SIZE = 16
 """Photographs that pass the engine together when many are waiting; more gains nothing on a CPU."""
+
+NUM_AHEAD = 256
+"""Batches that threads may be ahead of what is read of their results."""
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -98,6 +107,17 @@ class Outputs:
     """Why the others could not be read, by index."""
 
 
+def run_ahead(pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """Give the results of a function in order, as `pool.map` does, which keeps all items and results in memory."""
+    running: deque[Future[R]] = deque()
+    for item in items:
+        running.append(pool.submit(function, item))
+        if len(running) >= NUM_AHEAD:
+            yield running.popleft().result()
+    while running:
+        yield running.popleft().result()
+
+
 def run_photographs(
     engine: Engine,
     preprocessing: Preprocessing,
@@ -126,12 +146,12 @@ def run_photographs(
                 unreadable[index] = error
         return indices, engine.run(np.stack(pixels)) if pixels else None
 
-    all_indices: list[int] = []
+    all_indices = array("q")
     values: list[Array] = []
     with ThreadPoolExecutor(num_threads) as pool:
-        for start, (indices, outputs) in zip(starts, pool.map(run_batch, starts), strict=True):
+        for start, (indices, outputs) in zip(starts, run_ahead(pool, run_batch, starts), strict=True):
             if outputs is not None:
-                all_indices += indices
+                all_indices.extend(indices)
                 values.append(outputs)
             progress(min(BATCH_SIZE, len(photographs) - start))
     merged = np.concatenate(values) if values else np.zeros((0, 0), np.float32)

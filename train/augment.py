@@ -6,7 +6,7 @@ import torch
 from torchvision.transforms import v2
 
 from train.config import Augmentation
-from train.data import Labels
+from train.split import Labels
 
 Policy = Callable[[torch.Tensor], torch.Tensor]
 """Changes uint8 pixels (3, height, width)."""

@@ -1,6 +1,7 @@
 """Frozen features: each photograph passes the backbone once, on the machine's fastest engine."""
 
 import logging
+from array import array
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,12 +16,12 @@ from tqdm import tqdm
 
 from classifier.engines import Array, Engine
 from classifier.errors import ImageError
-from classifier.inference import BATCH_SIZE, Outputs, run_photographs
+from classifier.inference import BATCH_SIZE, Outputs, run_ahead, run_photographs
 from classifier.preprocessing import Pixels, Preprocessing, decode_image, eval_transform, read_bytes
 from container.errors import UserError
 from container.lifecycle import StopSignal
-from train.data import Labels, Split
 from train.feature_cache import FeatureCache, Half, content_digest
+from train.split import Labels, Split
 
 logger = logging.getLogger(__name__)
 
@@ -152,8 +153,7 @@ class FeatureExtractor:
 
         A stop leaves the rest out. Raises UserError for too many unreadable photographs.
         """
-        indices: list[int] = []
-        rows: list[int] = []
+        indices, rows = array("q"), array("q")
         errors: dict[int, ImageError] = {}
         num_known = len(self._cache)
         starts = range(0, len(split), BATCH_SIZE)
@@ -161,17 +161,18 @@ class FeatureExtractor:
             tqdm(total=len(split), desc=f"{name} features", unit="image", disable=None) as bar,
             ThreadPoolExecutor(self._num_threads) as pool,
         ):
-            for batch in pool.map(lambda start: self._extract(split.photographs, start, num_views, stop), starts):
+            batches = run_ahead(pool, lambda start: self._extract(split.photographs, start, num_views, stop), starts)
+            for batch in batches:
                 if batch.values:
                     self._cache.append(list(batch.values), np.stack(list(batch.values.values())))
-                indices += batch.indices
-                rows += [self._row(digest) for digest in batch.digests]
+                indices.extend(batch.indices)
+                rows.extend(self._row(digest) for digest in batch.digests)
                 errors |= batch.unreadable
                 bar.update(min(BATCH_SIZE, len(split) - bar.n))
         if found := len(rows) - (len(self._cache) - num_known):
             logger.info("%s features: %d of %d were in the cache", name, found, len(rows))
         unreadable.add({split.photographs[index]: error for index, error in errors.items()}, len(split))
-        return np.array(rows, dtype=np.int64), split.labels[indices]
+        return np.array(rows, dtype=np.int64), split.labels[np.array(indices, dtype=np.int64)]
 
     def _row(self, digest: bytes) -> int:
         row = self._cache.find(digest)

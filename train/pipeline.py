@@ -14,16 +14,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset, RandomSampler, Sampler, WeightedRandomSampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import RandomResizedCrop
 
 from classifier.errors import ImageError
 from classifier.preprocessing import RESAMPLING, Pixels, Preprocessing, load_pixels, read_bytes
 from train.augment import class_weights, create_policy
 from train.config import Augmentation, ClassBalance
-from train.data import Split
 from train.decode import MIN_SHRINK, decode_pixels, read_header, shrink
 from train.photograph_cache import PhotographCache, num_that_fit
+from train.split import Split
 
 logger = logging.getLogger(__name__)
 
@@ -211,7 +211,8 @@ def open_cache(
     side = round(MIN_SHRINK * round(CACHED_SCALE * preprocessing.resize_size))
     slot_bytes = 3 * (preprocessing.crop_size**2 if augmentation == "none" else side * MAX_ASPECT * side)
     # What is kept depends on these too.
-    kind = hashlib.sha256(f"{preprocessing} {augmentation == 'none'} {split.photographs}".encode()).hexdigest()[:16]
+    parts = f"{preprocessing} {augmentation == 'none'} {split.photographs.digest()}"
+    kind = hashlib.sha256(parts.encode()).hexdigest()[:16]
     try:
         return PhotographCache(directory / kind, split.photographs, slot_bytes, num_kept)
     except OSError as error:
@@ -233,23 +234,23 @@ class EpochSampler(Sampler[Key]):
 
     def __init__(self, split: Split, seed: int, class_balance: ClassBalance) -> None:
         self.epoch = 0
-        self._split = split
+        self._num_photographs = len(split)
         self._seed = seed
-        self._weights = class_weights(split.labels, int(split.labels.max()) + 1)[torch.from_numpy(split.labels)]
-        self._is_balanced = class_balance == "sampling"
+        self._weights = None
+        if class_balance == "sampling":
+            self._weights = class_weights(split.labels, int(split.labels.max()) + 1)[torch.from_numpy(split.labels)]
 
     def __len__(self) -> int:
-        return len(self._split)
+        return self._num_photographs
 
     def __iter__(self) -> Iterator[Key]:
         sequence = np.random.SeedSequence([self._seed, self.epoch])
         generator = torch.Generator().manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
-        sampler: Sampler[int] = (
-            WeightedRandomSampler(self._weights, len(self), generator=generator)  # type: ignore[arg-type]
-            if self._is_balanced
-            else RandomSampler(self._split.photographs, generator=generator)
-        )
-        return ((self.epoch, index) for index in sampler)
+        if self._weights is None:
+            order = torch.randperm(len(self), generator=generator)
+        else:
+            order = torch.multinomial(self._weights.double(), len(self), replacement=True, generator=generator)
+        return ((self.epoch, int(index)) for index in order.numpy())
 
 
 def collate(items: Sequence[Item]) -> Batch:
