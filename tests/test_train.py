@@ -87,13 +87,13 @@ def test_an_unknown_network_is_named_with_its_neighbours(faces: Path, tmp_path: 
 
 
 def test_another_number_of_classes_than_given_is_an_error(faces: Path, tmp_path: Path) -> None:
-    assert "num_classes=133: the photographs have 5 class folders" in failing(tmp_path, faces, {"num_classes": "133"})
+    assert "num_classes=133: the photographs have 5 classes" in failing(tmp_path, faces, {"num_classes": "133"})
 
 
 def test_one_class_only_is_an_error_that_says_what_is_expected(faces: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     shutil.copytree(faces / "train" / "person_01", data / "person_01")
-    assert "expected one folder for each of at least two classes" in failing(tmp_path / "ml", data, {})
+    assert "expected at least 2, each a folder with its photographs" in failing(tmp_path / "ml", data, {})
 
 
 def test_an_empty_class_is_named(faces: Path, tmp_path: Path) -> None:

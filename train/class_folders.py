@@ -1,4 +1,4 @@
-"""Reads class folders: the name of a folder is the class of all photographs below it."""
+"""Reads class folders: a folder's name is the class of all photographs below it."""
 
 import os
 from array import array
@@ -14,8 +14,8 @@ from train.split import Split
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".ppm"})
 
 
-def read_class_folders(source: Source) -> Listing:
-    """List the photographs of every folder in the source's folder, class by class."""
+def read_class_folders(source: Source, _multi_label: bool | None = None, _training: Listing | None = None) -> Listing:
+    """List the photographs of every folder in the source's folder, class by class, each with one label."""
     class_names = tuple(subfolders(source.folder))
     labels = array("q")
 

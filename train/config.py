@@ -27,6 +27,9 @@ class TrainingConfig:
         None, "Number of classes that the photographs must have. auto takes what is there.", unit="classes",
         interval="[2, 100000]", example="133",
     )  # fmt: skip
+    multi_label: bool | None = setting(
+        None, "Photographs have any number of labels, not one each. auto takes what the labels are.", example="true",
+    )  # fmt: skip
     strategy: Strategy = setting(
         "auto",
         "linear_probe trains the head on frozen features, finetune all layers, lp_ft the one and then the other. "

@@ -55,7 +55,8 @@ class TrainingJob:
         """Train, write the artifact, then measure the artifact."""
         torch.manual_seed(self._config.seed)
         torch.set_num_threads(self._resources.num_cpus)
-        photographs = find_photographs(self._paths, self._config.validation_split, self._config.seed)
+        config = self._config
+        photographs = find_photographs(self._paths, config.validation_split, config.seed, config.multi_label)
         self._describe(photographs)
         self._check_num_classes(len(photographs.class_names))
         network, preprocessing = self._create_network(len(photographs.class_names))
@@ -91,8 +92,8 @@ class TrainingJob:
     def _check_num_classes(self, num_classes: int) -> None:
         if self._config.num_classes not in (None, num_classes):
             raise UserError(
-                f"num_classes={self._config.num_classes}: the photographs have {num_classes} class folders; "
-                f"give that number, or none, or add the missing folders"
+                f"num_classes={self._config.num_classes}: the photographs have {num_classes} classes; give that "
+                f"number, or none, or add photographs of the missing classes"
             )
 
     def _create_network(self, num_classes: int) -> tuple[Network, Preprocessing]:

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,8 @@ from train.path_list import Indices, PathList
 
 logger = logging.getLogger(__name__)
 
-Labels = npt.NDArray[np.int64]
+Labels = npt.NDArray[np.integer[Any]]
+"""Class indices (num_photographs,), or 0 and 1 (num_photographs, num_classes) where photographs have several labels."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,6 @@ class Split:
 
     photographs: PathList
     labels: Labels
-    """Class indices (num_photographs,)."""
 
     def __len__(self) -> int:
         return len(self.photographs)
