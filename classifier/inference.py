@@ -15,8 +15,8 @@ import numpy.typing as npt
 from classifier.artifact import ModelArtifact, read_artifact
 from classifier.engines import Array, Engine, OpenVinoEngine
 from classifier.errors import ArtifactError, ImageError
-from classifier.evaluation import softmax
 from classifier.preprocessing import Pixels, Preprocessing, load_pixels
+from classifier.tasks import to_probabilities
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +36,8 @@ class Prediction:
 
     label: str
     probability: float
+    selected: bool | None = None
+    """Where an image may have several labels: whether the probability reaches the label's threshold."""
 
 
 class ImageClassifier:
@@ -68,15 +70,20 @@ class ImageClassifier:
 
     def probabilities(self, pixels: Pixels) -> npt.NDArray[np.float64]:
         """Compute class probabilities (batch, num_classes) of pixels (batch, crop_size, crop_size, 3)."""
-        return softmax(self.engine.run(pixels))
+        return to_probabilities(self.engine.run(pixels), self.artifact.task)
 
-    def predict(self, pixels: Pixels, top_k: int) -> list[list[Prediction]]:
-        """Name the `top_k` most probable classes of each image, best first."""
-        names = self.artifact.class_names
-        return [
-            [Prediction(names[i], float(row[i])) for i in np.argsort(-row, kind="stable")[:top_k]]
-            for row in self.probabilities(pixels)
-        ]
+    def predict(self, pixels: Pixels, top_k: int, *, keep_selected: bool = False) -> list[list[Prediction]]:
+        """Name the `top_k` most probable classes of each image, best first; `keep_selected` adds all selected ones."""
+        names, is_multi_label = self.artifact.class_names, self.artifact.task == "multi_label"
+        answers = []
+        for row in self.probabilities(pixels):
+            selected: list[bool | None] = [None] * len(row)
+            if is_multi_label:
+                selected = (row >= self.artifact.thresholds).tolist()
+            order = np.argsort(-row, kind="stable").tolist()
+            shown = [i for rank, i in enumerate(order) if rank < top_k or (keep_selected and selected[i])]
+            answers.append([Prediction(names[i], float(row[i]), selected[i]) for i in shown])
+        return answers
 
 
 def cuda_engine(artifact: ModelArtifact) -> Engine | None:

@@ -26,5 +26,8 @@ class ServeConfig:
         interval="(0, 1024]", environment="SAGEMAKER_MAX_PAYLOAD_IN_MB",
     )  # fmt: skip
     top_k: int = setting(
-        5, "Classes in an answer, unless the request says otherwise.", interval="[1, 10000]", environment="KENNEL_TOP_K"
+        5,
+        "Classes in an answer, beside all selected labels, unless the request says otherwise.",
+        interval="[1, 10000]",
+        environment="KENNEL_TOP_K",
     )

@@ -7,15 +7,18 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from classifier.architectures import Network, create_network
 from classifier.artifact import write_artifact
 from classifier.conversion import attach_head, convert_backbone
 from classifier.engines import TorchEngine
-from classifier.evaluation import Evaluation, evaluate_logits, expected_calibration_error, softmax
+from classifier.evaluation import Evaluation
 from classifier.inference import ImageClassifier
+from classifier.multilabel import MultiLabelEvaluation
 from classifier.preprocessing import Preprocessing
+from classifier.tasks import calibration_error, evaluate, task_of
 from classifier.weights import default_preprocessing, load_pretrained
 from container.errors import UserError
 from container.lifecycle import StopSignal
@@ -71,7 +74,7 @@ class TrainingJob:
             logger.warning("stopped before the first epoch ended: there is no model to save")
             return
         converted = probe.converted or convert_backbone(network.backbone, preprocessing)
-        self._save(network.cpu(), preprocessing, photographs.class_names, converted, history.temperature)
+        self._save(network.cpu(), preprocessing, photographs.class_names, converted, history)
         self._report(photographs, history, probe)
 
     def _choose_strategy(self) -> str:
@@ -84,8 +87,10 @@ class TrainingJob:
     def _describe(self, photographs: Photographs) -> None:
         num_test = len(photographs.test) if photographs.test else 0
         logger.info(
-            "%d classes; photographs: %d train, %d validation, %d test; %s, %s on %s with %d cores",
-            len(photographs.class_names), len(photographs.train), len(photographs.validation), num_test,
+            "%d classes%s; photographs: %d train, %d validation, %d test; %s, %s on %s with %d cores",
+            len(photographs.class_names),
+            ", any number of them a photograph" if task_of(photographs.train.labels) == "multi_label" else "",
+            len(photographs.train), len(photographs.validation), num_test,
             self._config.arch, self._strategy, self._device, self._resources.num_cpus,
         )  # fmt: skip
 
@@ -125,16 +130,17 @@ class TrainingJob:
         preprocessing: Preprocessing,
         class_names: tuple[str, ...],
         converted: "openvino.Model",
-        temperature: float,
+        history: History,
     ) -> None:
         """Write the artifact, whose head gives calibrated logits: those of the network over the temperature."""
         with torch.no_grad():
-            network.head.weight.div_(temperature)
-            network.head.bias.div_(temperature)
+            network.head.weight.div_(history.temperature)
+            network.head.bias.div_(history.temperature)
         write_artifact(
             self._paths.model,
             architecture=self._config.arch,
             class_names=class_names,
+            thresholds=history.thresholds,
             preprocessing=preprocessing,
             weights={name: tensor.contiguous().numpy() for name, tensor in network.state_dict().items()},
             ir=attach_head(converted, network.head),
@@ -169,15 +175,16 @@ class TrainingJob:
 
     def _evaluate(
         self, classifier: ImageClassifier, split: Split, name: str, temperature: float
-    ) -> tuple[Evaluation, Calibration]:
+    ) -> tuple[Evaluation | MultiLabelEvaluation, Calibration]:
         logits, labels = run_split(
             classifier.engine, classifier.artifact.preprocessing, split, self._unreadable,
             name=f"{name} of the artifact", num_threads=self._resources.num_cpus,
         )  # fmt: skip
         if len(labels) == 0:
             raise UserError(f"{name}: none of {len(split)} photographs can be read")
-        evaluation = evaluate_logits(logits, labels, classifier.artifact.class_names)
-        before = expected_calibration_error(softmax(logits * temperature), labels)
+        artifact = classifier.artifact
+        evaluation = evaluate(logits, labels, artifact.class_names, np.array(artifact.thresholds))
+        before = calibration_error(logits * temperature, labels)
         logger.info(
             "%s: expected calibration error %.4f before and %.4f after scaling by temperature %.3f",
             name, before, evaluation.calibration_error, temperature,

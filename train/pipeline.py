@@ -10,6 +10,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,11 +20,11 @@ from torchvision.transforms import RandomResizedCrop
 
 from classifier.errors import ImageError
 from classifier.preprocessing import RESAMPLING, Pixels, Preprocessing, load_pixels, read_bytes
-from train.augment import class_weights, create_policy
+from train.augment import create_policy, photograph_weights
 from train.config import Augmentation, ClassBalance
 from train.decode import MIN_SHRINK, decode_pixels, read_header, shrink
 from train.photograph_cache import PhotographCache, num_that_fit
-from train.split import Split
+from train.split import Labels, Split
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +52,9 @@ MAX_WORKERS = 32
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where torch passes batches between processes
 
+Label = np.integer[Any] | Labels
+"""A class index, or 0 and 1 (num_classes,)."""
+
 Key = tuple[int, int]
 """Epoch and index of a photograph: on these and the seed alone depends what is drawn for it."""
 
@@ -63,7 +67,7 @@ class Unreadable:
     error: ImageError
 
 
-Item = tuple[torch.Tensor, int] | Unreadable
+Item = tuple[torch.Tensor, Label] | Unreadable
 Batch = tuple[torch.Tensor, torch.Tensor, dict[int, ImageError]]
 
 
@@ -97,7 +101,7 @@ class TrainingCrops(Dataset[Item]):
         sequence = np.random.SeedSequence([self._seed, epoch, index])
         torch.default_generator.manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
         try:
-            return self._crop(index), int(self._split.labels[index])
+            return self._crop(index), self._split.labels[index]
         except ImageError as error:
             return Unreadable(index, error)
         finally:
@@ -238,7 +242,7 @@ class EpochSampler(Sampler[Key]):
         self._seed = seed
         self._weights = None
         if class_balance == "sampling":
-            self._weights = class_weights(split.labels, int(split.labels.max()) + 1)[torch.from_numpy(split.labels)]
+            self._weights = photograph_weights(split.labels)
 
     def __len__(self) -> int:
         return self._num_photographs
@@ -249,7 +253,7 @@ class EpochSampler(Sampler[Key]):
         if self._weights is None:
             order = torch.randperm(len(self), generator=generator)
         else:
-            order = torch.multinomial(self._weights.double(), len(self), replacement=True, generator=generator)
+            order = torch.multinomial(self._weights, len(self), replacement=True, generator=generator)
         return ((self.epoch, int(index)) for index in order.numpy())
 
 
@@ -258,7 +262,8 @@ def collate(items: Sequence[Item]) -> Batch:
     readable = [item for item in items if not isinstance(item, Unreadable)]
     unreadable = {item.index: item.error for item in items if isinstance(item, Unreadable)}
     crops = torch.stack([crop for crop, _ in readable]) if readable else torch.empty(0, dtype=torch.uint8)
-    return crops, torch.tensor([label for _, label in readable], dtype=torch.int64), unreadable
+    labels = np.stack([label for _, label in readable]) if readable else np.empty(0, dtype=np.int64)
+    return crops, torch.from_numpy(labels), unreadable
 
 
 def ignore_signals(_worker: int) -> None:

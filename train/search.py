@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from container.errors import UserError
 from container.lifecycle import StopSignal
@@ -18,6 +17,7 @@ from train.calibration import fit_temperatures
 from train.config import TrainingConfig
 from train.features import Features
 from train.history import History
+from train.losses import heads_gradient, heads_losses, heads_recognised
 
 EPOCHS_RANGE, NUM_SEEN = (20, 100), 100_000
 """Epochs that are chosen: as many as show the heads so many photographs, within the range."""
@@ -68,8 +68,9 @@ class TrialResult:
     epoch: int
     """The last one that it was trained for; a trial that fell behind ends early."""
     validation_loss: float
-    """Mean cross-entropy after temperature scaling, in nats."""
+    """Mean cross-entropy after temperature scaling, in nats; binary where photographs have any number of labels."""
     validation_accuracy: float
+    """Share of the photographs whose labels are all right."""
 
     def row(self) -> dict[str, float | int]:
         """Write the result as a row of a table."""
@@ -133,7 +134,7 @@ def warmup_cosine(step: int, num_steps: int) -> float:
 
 
 TRIAL_TENSORS = (
-    "weight", "bias", "_lr", "_weight_decay", "_on", "_off",
+    "weight", "bias", "_lr", "_weight_decay", "_smoothing",
     "_weight_first", "_weight_second", "_bias_first", "_bias_second",
 )  # fmt: skip
 """What a group holds for each trial."""
@@ -156,8 +157,7 @@ class HeadGroup:
         self.bias = torch.zeros(len(trials), num_classes, device=device)
         self._lr = torch.tensor([trial.lr for trial in trials], device=device)
         self._weight_decay = torch.tensor([trial.weight_decay for trial in trials], device=device)
-        smoothing = torch.tensor([trial.label_smoothing for trial in trials], device=device)[:, None]
-        self._on, self._off = 1 - smoothing + smoothing / num_classes, smoothing / num_classes
+        self._smoothing = torch.tensor([trial.label_smoothing for trial in trials], device=device)[:, None]
         self._weight_first, self._weight_second = torch.zeros_like(self.weight), torch.zeros_like(self.weight)
         self._bias_first, self._bias_second = torch.zeros_like(self.bias), torch.zeros_like(self.bias)
         self._num_steps = num_steps
@@ -183,12 +183,9 @@ class HeadGroup:
     def step(self, features: Tensor, labels: Tensor) -> None:
         """Train every head on a batch: cross-entropy with label smoothing, AdamW."""
         logits = self.logits(features)
-        log_probabilities = functional.log_softmax(logits, dim=-1)
-        target = self._off.expand_as(self.bias).repeat(len(labels), 1, 1)
-        target[torch.arange(len(labels), device=self._device), :, labels] = self._on[:, 0]
-        self.loss_sum -= (target * log_probabilities).sum(dim=(0, 2))
-        self.num_correct += (logits.argmax(-1) == labels[:, None]).sum(0)
-        gradient = (log_probabilities.exp() - target) / len(labels)
+        losses, gradient = heads_gradient(logits, labels, self._smoothing)
+        self.loss_sum += losses
+        self.num_correct += heads_recognised(logits, labels).sum(0)
         weight_gradient = (gradient.flatten(1).T @ features).view_as(self.weight)
         lr = (self._lr * warmup_cosine(self._step, self._num_steps))[:, None]
         self._step += 1
@@ -285,16 +282,14 @@ class HeadSearch:
 
     def _losses(self, group: HeadGroup) -> Tensor:
         """Compute the validation loss of each head of a group; infinite where it diverged."""
-        labels = self._validation.labels[:, None, None].expand(-1, len(group.trials), 1)
-        losses = -functional.log_softmax(self._logits(group), dim=-1).gather(2, labels).mean((0, 2))
-        return losses.nan_to_num(math.inf, math.inf)
+        return heads_losses(self._logits(group), self._validation.labels).nan_to_num(math.inf, math.inf)
 
     def _judge(self, epoch: int) -> list[JudgedHead]:
         """Judge the heads that are left, best first."""
         judged = []
         for group in self._groups:
             logits = self._logits(group)
-            accuracies = (logits.argmax(-1) == self._validation.labels[:, None]).float().mean(0)
+            accuracies = heads_recognised(logits, self._validation.labels).float().mean(0)
             temperatures, losses = fit_temperatures(logits.cpu().numpy(), self._validation.labels.cpu().numpy())
             for index, trial in enumerate(group.trials):
                 result = TrialResult(trial, epoch, float(losses[index]), float(accuracies[index]))

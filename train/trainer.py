@@ -18,14 +18,15 @@ from classifier.engines import Normalizer, TorchEngine
 from classifier.errors import ImageError
 from classifier.preprocessing import Preprocessing
 from container.lifecycle import StopSignal
-from train.augment import BatchMixer, class_weights, dominant
+from train.augment import BatchMixer, class_weights, dominant, positive_weights
 from train.config import Precision
 from train.data import Photographs
 from train.features import UnreadablePhotographs, run_split, sample
-from train.history import EarlyStopping, History, Labels, Logits
+from train.history import EarlyStopping, History, Logits
 from train.optim import Recipe
 from train.photograph_cache import PhotographCache
 from train.pipeline import EpochSampler, Item, TrainingCrops, choose_num_workers, create_loader, open_cache
+from train.split import Labels
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ class EpochResult:
 
     loss: float
     accuracy: float
-    """Share of the crops whose class, or larger share after mixing, was recognised."""
+    """Share of the crops whose class, or larger share after mixing, was recognised; of all labels, where several."""
     unreadable: dict[int, ImageError]
 
 
@@ -196,8 +197,13 @@ class FineTuner:
         """Train on every batch once. Nothing in the loop waits for the device."""
         set_training(self._network, freeze_batch_norm=recipe.freeze_batch_norm)
         train, num_classes = self._photographs.train, len(self._photographs.class_names)
-        weights = class_weights(train.labels, num_classes) if recipe.class_balance == "loss" else None
-        criterion = recipe.criterion(weights).to(self._device)
+        is_multi_label = train.labels.ndim == 2
+        weights = None
+        if recipe.class_balance == "loss":
+            weights = positive_weights(train.labels) if is_multi_label else class_weights(train.labels, num_classes)
+        criterion = recipe.criterion(weights, multi_label=is_multi_label).to(self._device)
+        # A learning rate fits the sum over classes as it does one label's loss; the mean over them is what is reported.
+        scale = num_classes if is_multi_label else 1
         mix = BatchMixer(recipe.mixup_alpha, recipe.cutmix_alpha, num_classes)
         loss_sum = torch.zeros((), device=self._device)
         num_correct = torch.zeros((), dtype=torch.int64, device=self._device)
@@ -211,9 +217,9 @@ class FineTuner:
                 with self._autocast(step.dtype):
                     logits = forward(images)
                     loss = criterion(logits, targets)
-                step.backward(loss)
+                step.backward(loss * scale)
                 loss_sum += loss.detach() * len(labels)
-                num_correct += (logits.detach().argmax(1) == dominant(targets)).sum()
+                num_correct += recognised(logits.detach(), targets, multi_label=is_multi_label).sum()
                 num_images += len(labels)
             if number % recipe.gradient_accumulation_steps == 0 or number == len(loader):
                 step.update()
@@ -231,6 +237,13 @@ class FineTuner:
         )
         self._unreadable.reasons.update(collector.reasons)
         return logits, labels
+
+
+def recognised(logits: torch.Tensor, targets: torch.Tensor, *, multi_label: bool) -> torch.Tensor:
+    """Tell (batch,) which images have all their labels right, or the larger shares after mixing."""
+    if multi_label:
+        return ((logits > 0) == (targets > 0.5)).all(1)
+    return logits.argmax(1) == dominant(targets)
 
 
 def set_training(network: nn.Module, *, freeze_batch_norm: bool) -> None:
