@@ -14,6 +14,9 @@ DEFAULT_THRESHOLD = 0.5
 MIN_EXAMPLES = 5
 """Images with a label, and without it, that a threshold of its own needs; below, the best one is chance."""
 
+NUM_PROBABLE = 20
+"""Images whose labels count as much as their probabilities do, in the choice of a threshold."""
+
 
 @dataclass(frozen=True)
 class LabelResult:
@@ -123,12 +126,16 @@ def choose_thresholds(probabilities: Doubles, labels: Labels) -> Doubles:
 def choose_threshold(probabilities: Doubles, is_set: npt.NDArray[np.bool_]) -> float:
     """Choose the threshold of the highest F1: 0.5 unless another is better, then the one nearest to it.
 
-    With few images that have the label, or lack it, it is 0.5.
+    The fewer images have the label, or lack it, the more probabilities, scaled to as many images, stand in for their
+    labels: with few, the best threshold for the labels alone is chance. With very few it is 0.5.
     """
     num_set = int(is_set.sum())
-    if min(num_set, len(is_set) - num_set) < MIN_EXAMPLES:
+    num_few = min(num_set, len(is_set) - num_set)
+    if num_few < MIN_EXAMPLES:
         return DEFAULT_THRESHOLD
-    values, num_right, num_selected = ranked(probabilities, is_set)
+    trust = num_few / (num_few + NUM_PROBABLE)
+    expected = trust * is_set + (1 - trust) * probabilities * (num_set / max(1e-12, probabilities.sum()))
+    values, num_right, num_selected = ranked(probabilities, expected)
     f1 = 2 * num_right / (num_selected + num_set)
     best = np.flatnonzero(f1 >= f1.max() - 1e-12)
     high, low = values[best], np.append(values, 0.0)[best + 1]
@@ -137,11 +144,9 @@ def choose_threshold(probabilities: Doubles, is_set: npt.NDArray[np.bool_]) -> f
     return float(chosen[np.abs(chosen - DEFAULT_THRESHOLD).argmin()])
 
 
-def ranked(
-    probabilities: Doubles, is_set: npt.NDArray[np.bool_]
-) -> tuple[Doubles, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def ranked(probabilities: Doubles, is_set: npt.NDArray[np.bool_] | Doubles) -> tuple[Doubles, Doubles, Labels]:
     """Give every distinct probability, highest first, and how many images from it on have the label, and are there."""
     order = np.argsort(-probabilities, kind="stable")
     values = probabilities[order]
     last = np.flatnonzero(np.append(values[1:] != values[:-1], True))
-    return values[last], np.cumsum(is_set[order])[last], last + 1
+    return values[last], np.cumsum(is_set[order], dtype=np.float64)[last], last + 1

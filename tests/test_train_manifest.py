@@ -1,6 +1,7 @@
 """JSON Lines manifests to photographs and labels."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,13 @@ from container.paths import ContainerPaths
 from train.data import Photographs, find_photographs
 from train.split import Split
 
+Files = Mapping[str, str | Sequence[object]]
+
 PUG = '{"image": "1.jpg", "label": "pug"}'
 """A good line, for files that need one more."""
 
 
-def lay(root: Path, files: dict[str, str | list[object]]) -> ContainerPaths:
+def lay(root: Path, files: Files) -> ContainerPaths:
     """Write label files, given as text or as objects, and touch the photographs, given without content."""
     for name, content in files.items():
         file = root / "input" / "data" / name
@@ -38,9 +41,9 @@ def labels(split: Split, photographs: Photographs) -> dict[str, object]:
     }
 
 
-def in_train(*lines: object) -> dict[str, str | list[object]]:
+def in_train(*lines: object) -> Files:
     """Lay a training manifest, another for validation with its first line, and ten photographs."""
-    files: dict[str, str | list[object]] = {f"train/{i}.jpg": "" for i in range(10)}
+    files: Files = {f"train/{i}.jpg": "" for i in range(10)}
     return {**files, "train/manifest.jsonl": list(lines), "validation/0.jpg": "", "validation/v.jsonl": [lines[0]]}
 
 
@@ -102,35 +105,40 @@ def test_one_channel_with_a_file_for_each_split(tmp_path: Path) -> None:
     files = {f"images/{i}.jpg": "" for i in range(4)}
     manifests = {"train.jsonl": lines, "valid.jsonl": lines[:1], "test.manifest": lines[1:2]}
     content = {f"dogs/{name}": value for name, value in {**files, **manifests}.items()}
-    photographs = find(lay(tmp_path, content))  # type: ignore[arg-type]
+    photographs = find(lay(tmp_path, content))
     assert photographs.test is not None
     assert [len(split) for split in (photographs.train, photographs.validation, photographs.test)] == [4, 1, 1]
     assert labels(photographs.test, photographs) == {"1.jpg": "b"}
 
 
 def test_a_manifest_beside_class_folders_tells_the_labels_and_a_share_validates(tmp_path: Path) -> None:
-    files: dict[str, str | list[object]] = {f"training/one/folder/{i}.jpg": "" for i in range(8)}
+    files: Files = {f"training/one/folder/{i}.jpg": "" for i in range(8)}
     lines = [{"file_name": f"folder/{i}.jpg", "label": "ab"[i % 2]} for i in range(8)]
     photographs = find(lay(tmp_path, {**files, "training/one/metadata.jsonl": lines}))
     assert photographs.class_names == ("a", "b")
     assert [len(photographs.train), len(photographs.validation)] == [4, 4]
 
 
-def test_photographs_are_found_beside_the_manifest_in_the_channel_and_in_a_channel_of_their_own(tmp_path: Path) -> None:
-    references = ["near.jpg", "train/in/channel.jpg", "photographs/own.jpg", "s3://bucket/a/b/photographs/c/tail.jpg"]
-    places = ["dogs/train/near.jpg", "dogs/train/in/channel.jpg", "photographs/own.jpg", "photographs/c/tail.jpg"]
-    lines = [{"image": reference, "label": "ab"[i % 2]} for i, reference in enumerate(references)]
-    lines.append({"image": str(tmp_path / "absolute.jpg"), "label": "a"})
+def test_photographs_are_found_beside_the_manifest_and_in_a_channel_of_their_own(tmp_path: Path) -> None:
     (tmp_path / "absolute.jpg").touch()
-    files: dict[str, str | list[object]] = {place.replace("dogs", "train"): "" for place in places}
-    photographs = find(lay(tmp_path, {**files, "train/train/m.jsonl": [], "train/m.jsonl": lines}))
+    references = ["near.jpg", "images/own.jpg", "s3://bucket/a/images/c/tail.jpg", str(tmp_path / "absolute.jpg")]
+    files: Files = {"train/near.jpg": "", "images/own.jpg": "", "images/c/tail.jpg": ""}
+    lines = [{"image": reference, "label": "ab"[i % 2]} for i, reference in enumerate(references)]
+    photographs = find(lay(tmp_path, {**files, "train/m.jsonl": lines}))
     found = {path.name for split in (photographs.train, photographs.validation) for path in split.photographs}
-    assert found == {"near.jpg", "channel.jpg", "own.jpg", "tail.jpg", "absolute.jpg"}
+    assert found == {"near.jpg", "own.jpg", "tail.jpg", "absolute.jpg"}
+
+
+def test_photographs_of_all_splits_may_lie_in_one_folder_of_the_channel(tmp_path: Path) -> None:
+    files: Files = {"dogs/images/0.jpg": "", "dogs/images/1.jpg": ""}
+    lines = [{"image": f"images/{i}.jpg", "label": i} for i in range(2)]
+    photographs = find(lay(tmp_path, {**files, "dogs/train/m.jsonl": lines, "dogs/valid/m.jsonl": lines}))
+    assert [len(photographs.train), len(photographs.validation)] == [2, 2]
 
 
 def test_the_longest_tail_of_a_uri_that_is_there_counts(tmp_path: Path) -> None:
-    files: dict[str, str | list[object]] = {"train/a/1.jpg": "", "train/b/1.jpg": "", "train/1.jpg": ""}
-    lines = [{"source-ref": f"s3://bucket/x/{name}/1.jpg", "class": name} for name in ("a", "b", "elsewhere")]
+    files: Files = {"train/a/1.jpg": "", "train/b/1.jpg": "", "train/1.jpg": ""}
+    lines = [{"source-ref": f"s3://bucket/x/{name}/1.jpg", "class": name} for name in ("a", "b", "elsewhere")] * 2
     photographs = find(lay(tmp_path, {**files, "train/m.jsonl": lines}))
     channel = tmp_path / "input" / "data" / "train"
     assert set(photographs.train.photographs) | set(photographs.validation.photographs) == {
@@ -214,5 +222,5 @@ def test_multi_label_may_be_set_against_what_the_labels_are(tmp_path: Path) -> N
     several = in_train({"image": "0.jpg", "labels": ["a", "b"]}, {"image": "1.jpg", "labels": ["b"]})
     with pytest.raises(UserError, match=r'line 1: 2 labels \(\["a", "b"\]\); expected one, as multi_label is false'):
         find(lay(tmp_path / "2", several), multi_label=False)
-    folders: dict[str, str | list[object]] = {f"train/{name}/{i}.jpg": "" for name in "ab" for i in range(2)}
+    folders: Files = {f"train/{name}/{i}.jpg": "" for name in "ab" for i in range(2)}
     assert find(lay(tmp_path / "3", folders), multi_label=True).train.labels.tolist() == [[1, 0], [0, 1]]

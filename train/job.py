@@ -27,12 +27,13 @@ from container.paths import ContainerPaths
 from container.resources import ResourceConfig
 from train.calibration import Calibration
 from train.config import TrainingConfig
-from train.data import Photographs, Split, find_photographs
+from train.data import Photographs, find_photographs
 from train.features import UnreadablePhotographs, run_split
 from train.history import History
 from train.optim import Recipe
 from train.probe import LinearProbe
 from train.report import Report, write_report
+from train.split import Split
 from train.trainer import FineTuner
 
 if TYPE_CHECKING:
