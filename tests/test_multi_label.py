@@ -4,7 +4,9 @@ import csv
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,11 +15,15 @@ from make_test_dir import make_test_dir
 from PIL import Image
 from support import SHAPES, draw_shapes, run_train
 from test_serve import JPEG, Server, serving, wait_until_ready
+from test_train_trainer import RECIPE, train
 
 from classifier.artifact import read_artifact
 from classifier.inference import ImageClassifier
 from classifier.multilabel import evaluate_multi_label
 from container.metrics import METRICS
+from train.data import Photographs
+from train.path_list import PathList
+from train.split import Split
 
 NUM_TEST = 60
 
@@ -154,3 +160,20 @@ def test_a_wrong_line_ends_the_job_with_its_file_and_number(shapes: Path, tmp_pa
     assert result.returncode == 1
     failure = (root / "output" / "failure").read_text()
     assert re.match(r"UserError: .*train\.jsonl line 161: fields image; expected one of label, labels, class", failure)
+
+
+@pytest.mark.parametrize("changes", [{}, {"class_balance": "sampling", "mixup_alpha": 0.2}, {"precision": "bf16"}])
+def test_fine_tuning_learns_labels_that_are_independent_of_one_another(changes: dict[str, Any], tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    labels = (generator.random((96, 3)) < 0.5).astype(np.uint8)
+    files = []
+    for number, row in enumerate(labels):
+        files.append(tmp_path / f"{number:02d}.png")
+        noise = generator.integers(0, 100, (48, 40, 3)) + 100 * row
+        Image.fromarray(noise.astype(np.uint8)).save(files[-1])
+    splits = [Split(PathList(files[part]), labels[part]) for part in (slice(0, 64), slice(64, 96))]
+    photographs = Photographs(("red", "green", "blue"), splits[0], splits[1], None)
+    _, history = train(photographs, replace(RECIPE, epochs=8, **changes))
+    assert history.best.loss < 0.35
+    assert history.best.mean_average_precision > 0.95
+    assert history.rows[-1]["train:accuracy"] > history.rows[0]["train:accuracy"]
