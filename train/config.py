@@ -25,7 +25,7 @@ class TrainingConfig:
     )
     num_classes: int | None = setting(
         None, "Number of classes that the photographs must have. auto takes what is there.", unit="classes",
-        interval="[2, 100000]", example="133",
+        interval="[1, 100000]", example="133",
     )  # fmt: skip
     multi_label: bool | None = setting(
         None, "Photographs have any number of labels, not one each. auto takes what the labels are.", example="true",
@@ -138,7 +138,9 @@ class TrainingConfig:
         0.0, "Pastes a part of another image: Beta(alpha, alpha); 0 is off.", interval="[0, 10]"
     )
     class_balance: ClassBalance = setting(
-        "none", "loss weighs classes, sampling draws photographs, by the inverse of the class's photographs."
+        "none",
+        "loss weighs classes, sampling draws photographs, by the inverse of the class's photographs; with several "
+        "labels loss weighs what is there against what is not, and sampling goes by the rarest label.",
     )
     precision: Precision = setting(
         "auto", "Arithmetic. auto is bf16 on CUDA that has it, fp16 on other CUDA, float32 on a CPU."

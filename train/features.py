@@ -100,7 +100,13 @@ class Features:
         self._rows = rows
         self.scaler = scaler
         is_small = 4 * len(rows) * array.shape[1] <= PRELOADED_BYTES
-        self._preloaded = scaler(array[rows]).to(self.device) if is_small else None
+        self._preloaded: Tensor | None = None
+        if is_small:
+            # Chunk by chunk, as the copies on the way would take several times the memory.
+            preloaded = torch.empty(len(rows), array.shape[1], device=self.device)
+            for start in range(0, len(rows), CHUNK):
+                preloaded[start : start + CHUNK] = scaler(array[rows[start : start + CHUNK]])
+            self._preloaded = preloaded
 
     def __len__(self) -> int:
         return len(self._rows)
