@@ -77,11 +77,12 @@ class LabelTable:
             occurring = np.flatnonzero(matrix.any(axis=0))
             return matrix[:, occurring], tuple(self._name(int(number)) for number in occurring), self._width
         numbers = [item for item in self._places if isinstance(item, int)]
-        has_numbers_only = len(numbers) == len(self._places)
-        names = [self._name(number) for number in sorted(numbers)] if has_numbers_only else []
-        class_names = tuple(dict.fromkeys(names)) or tuple(sorted({self._name(item) for item in self._places}))
+        names = [self._name(item) for item in self._places]
+        ordered = map(self._name, sorted(numbers)) if len(numbers) == len(names) else sorted(names)
+        # Two numbers may have the same name.
+        class_names = tuple(dict.fromkeys(ordered))
         order = {name: place for place, name in enumerate(class_names)}
-        labels = np.array([order[self._name(item)] for item in self._places], dtype=np.int64)[labels]
+        labels = np.array([order[name] for name in names], dtype=np.int64)[labels]
         if not (self._has_lists if self._multi_label is None else self._multi_label):
             return labels, class_names, 0
         matrix = np.zeros((len(self._ends) - 1, len(class_names)), dtype=np.uint8)
