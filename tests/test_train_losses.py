@@ -18,7 +18,7 @@ from train.features import Features, Scaler
 from train.history import History
 from train.losses import MultiLabelLoss, heads_losses, heads_recognised
 from train.report import Report, write_report
-from train.search import HeadGroup, HeadSearch, Trial, propose_trials, warmup_cosine
+from train.search import NUM_AVERAGED, HeadGroup, HeadSearch, Trial, propose_trials, warmup_cosine
 
 NUM_FEATURES, NUM_CLASSES = 20, 4
 CLASS_NAMES = ("a", "b", "c", "d")
@@ -77,7 +77,8 @@ def test_the_head_separates_labels_nearly_as_well_as_their_source(tmp_path: Path
     assert mean_binary_cross_entropy(logits, test[1]) < 1.15 * mean_binary_cross_entropy(source, test[1])
     assert calibration_error(logits, test[1]) < 0.03
     assert history.best is not None
-    assert history.best.loss == pytest.approx(results[0].validation_loss, rel=1e-3)
+    # cross-entropy is convex: that of the mean is at most the mean of theirs
+    assert history.best.loss <= np.mean([result.validation_loss for result in results[:NUM_AVERAGED]]) * 1.01
     assert len(history.thresholds) == NUM_CLASSES
     report = Report({}, history.rows, history.best, results, history.temperature, {}, {})
     write_report(tmp_path, report)
