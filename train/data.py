@@ -11,22 +11,14 @@ import numpy.typing as npt
 
 from container.errors import UserError
 from container.paths import ContainerPaths
+from container.photographs import SPLIT_NAMES, SUFFIXES
 
 logger = logging.getLogger(__name__)
 
 Labels = npt.NDArray[np.int64]
 
-SPLIT_NAMES = {
-    "train": ("train", "training"),
-    "validation": ("validation", "valid", "val"),
-    "test": ("test", "testing"),
-}
-"""The names that channels and folders have, by split."""
-
 NOT_PHOTOGRAPHS = ("model",)
 """Channels with another purpose."""
-
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".ppm"})
 
 
 @dataclass(frozen=True)
