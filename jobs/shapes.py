@@ -12,8 +12,13 @@ ERROR_STATUS = {"ModelError": 424, "InternalFailure": 500}
 """HTTP status of error codes that do not answer 400."""
 
 
-@cache
 def service_model(service: str = "sagemaker") -> "ServiceModel":
+    """Give the model of a service of AWS."""
+    return cached_model(service)
+
+
+@cache
+def cached_model(service: str) -> "ServiceModel":
     """Load the model of a service of AWS."""
     from botocore.model import ServiceModel
 
@@ -39,9 +44,14 @@ def check_request(operation: str, parameters: Mapping[str, Any], service: str = 
         raise ParamValidationError(report=report.generate_report())
 
 
-@cache
 def client_exceptions(service: str = "sagemaker") -> Any:
-    """Give the exception classes that a boto3 client has in `client.exceptions`."""
+    """Give the exception classes that a boto3 client has in `client.exceptions`, always the same ones."""
+    return cached_exceptions(service)
+
+
+@cache
+def cached_exceptions(service: str) -> Any:
+    """Make the exception classes of a service."""
     from botocore.errorfactory import ClientExceptionsFactory
 
     return ClientExceptionsFactory().create_client_exceptions(service_model(service))

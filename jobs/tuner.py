@@ -41,13 +41,14 @@ class Suggestion:
 class Tuner:
     """Suggests hyperparameters, learns from what came of them, and says which trials are not worth going on."""
 
-    def __init__(self, name: str, config: TuningConfig, static: Mapping[str, str]) -> None:
-        """Read the request. Raises ValueError for what cannot be searched."""
+    def __init__(self, name: str, config: TuningConfig, static: Mapping[str, str], num_resumed: int = 0) -> None:
+        """Read the request; some trials are to be resumed. Raises ValueError for what cannot be searched."""
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._space = Space(config.get("ParameterRanges", {}))
-        seed = config.get("RandomSeed", zlib.crc32(name.encode()))
+        # Resumed trials draw no random numbers: with the same seed the next ones would be the first ones again.
+        seed = config.get("RandomSeed", zlib.crc32(name.encode())) + num_resumed
         self._grid = grid(config) if config["Strategy"] == "Grid" else []
         objective = config["HyperParameterTuningJobObjective"]
         self._study = optuna.create_study(

@@ -55,7 +55,9 @@ class TuningSupervisor(Supervisor):
         self._reader = MetricReader(
             item for item in specification["MetricDefinitions"] if item["Name"] == self._objective["MetricName"]
         )
-        self._tuner = Tuner(name, self._config, self._definition.get("StaticHyperParameters", {}))
+        self._resumed = record.private.get("Trials", [])
+        static = self._definition.get("StaticHyperParameters", {})
+        self._tuner = Tuner(name, self._config, static, len(self._resumed))
         self._running: dict[str, Trial] = {}
         self._num_started = 0
         self._reason = ""
@@ -64,7 +66,7 @@ class TuningSupervisor(Supervisor):
 
     def run(self) -> None:
         """Start training jobs until the limits, then wait for the last."""
-        for entry in self.record().private.get("Trials", []):
+        for entry in self._resumed:
             self._follow(self._tuner.resume(entry["Parameters"]).number, entry["TrainingJobName"])
         self._summarise()
         while True:

@@ -101,7 +101,7 @@ def tuning_problems(request: Request) -> Iterator[str]:
             "A metric is required for this hyperparameter tuning job objective. "
             "Provide a metric in the metric definitions."
         )
-    if config.get("TuningJobCompletionCriteria", {}).get("ConvergenceDetected"):
+    if "ConvergenceDetected" in config.get("TuningJobCompletionCriteria", {}):
         yield "ConvergenceDetected: only the service has this; give BestObjectiveNotImproving"
     yield from training_problems(definition)
 
