@@ -59,7 +59,7 @@ def kennel() -> None:
 def main() -> int:
     """Run a command and return its exit code."""
     try:
-        kennel.main(standalone_mode=False)
+        kennel.main(prog_name="kennel", standalone_mode=False)
     except CommandFailedError as error:
         return error.exit_code
     except click.ClickException as error:

@@ -102,13 +102,18 @@ def string_problems(shape: Any, text: str, path: str) -> list[str]:
         return []
     if shape.enum and text not in shape.enum:
         constraint = f"enum value set: [{', '.join(shape.enum)}]"
-    elif (pattern := shape.metadata.get("pattern")) and not re.fullmatch(pattern, text):
+    elif not matches(pattern := shape.metadata.get("pattern", ""), text):
         constraint = f"regular expression pattern: {pattern}"
     elif len(text) > shape.metadata.get("max", len(text)):
         constraint = f"length less than or equal to {shape.metadata['max']}"
     return [f"Value '{text}' at '{path}' failed to satisfy constraint: Member must satisfy {constraint}"] * bool(
         constraint
     )
+
+
+def matches(pattern: str, text: str) -> bool:
+    """Tell whether a string follows a pattern; those with Java's classes, which only Tags have, are not checked."""
+    return not pattern or "\\p{" in pattern or re.fullmatch(pattern, text) is not None
 
 
 def check_constraints(operation: str, parameters: Mapping[str, Any]) -> None:

@@ -98,8 +98,8 @@ def test_an_endpoint_answers(client: ProcessClient, in_service: str, photograph:
 
 def test_an_endpoint_listens_on_this_machine_only(client: ProcessClient, in_service: str) -> None:
     port = client.store.read(ENDPOINT, in_service).private["Port"]
-    listening = [item for item in psutil.net_connections("tcp") if item.status == "LISTEN" and item.laddr.port == port]
-    assert {item.laddr.ip for item in listening} == {"127.0.0.1"}
+    listening = [item.laddr for item in psutil.net_connections("tcp") if item.status == "LISTEN" and item.laddr]
+    assert {address.ip for address in listening if address.port == port} == {"127.0.0.1"}
 
 
 def test_errors_of_the_container_are_those_of_the_service(client: ProcessClient, in_service: str) -> None:
