@@ -10,6 +10,7 @@ class ServeConfig:
     """Settings that an endpoint's environment variables change."""
 
     port: int = setting(8080, "Port to listen on.", interval="[1, 65535]", environment="SAGEMAKER_BIND_TO_PORT")
+    bind_address: str = setting("0.0.0.0", "Address to listen on.", environment="KENNEL_BIND_ADDRESS")  # noqa: S104
     num_workers: int = setting(
         1, "Server processes, each with a model of its own.", unit="processes", interval="[1, 256]",
         environment="SAGEMAKER_MODEL_SERVER_WORKERS",

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from container.photographs import SUFFIXES
 from train.path_list import PathList
 from train.source import Listing, Source
 from train.split import Split
-
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".ppm"})
 
 
 def read_class_folders(source: Source, _multi_label: bool | None = None, _training: Listing | None = None) -> Listing:

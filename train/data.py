@@ -10,19 +10,13 @@ import numpy as np
 
 from container.errors import UserError
 from container.paths import ContainerPaths
-from train.class_folders import SUFFIXES, read_class_folders, subfolders
+from container.photographs import SPLIT_NAMES, SUFFIXES
+from train.class_folders import read_class_folders, subfolders
 from train.manifest import read_manifests
 from train.source import Listing, Reader, Source
 from train.split import Labels, Split, split_off
 
 logger = logging.getLogger(__name__)
-
-SPLIT_NAMES = {
-    "train": ("train", "training"),
-    "validation": ("validation", "valid", "val"),
-    "test": ("test", "testing"),
-}
-"""The names that channels, folders and label files have, by split."""
 
 NOT_PHOTOGRAPHS = ("model",)
 """Channels with another purpose."""

@@ -3,7 +3,9 @@
 import hashlib
 import json
 import logging
+import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -35,6 +37,8 @@ NUM_SAMPLED = 64
 """Validation photographs that are read after a stop: under a second for them on two cores."""
 
 CACHE_VERSION = 1
+
+WAIT_SECONDS = 0.2
 
 
 class LinearProbe:
@@ -80,6 +84,7 @@ class LinearProbe:
         with self._open_cache(key, num_rows, network.head.in_features) as cache:
             extractor = FeatureExtractor(engine, preprocessing, cache, self._num_threads)
             features = self._features(extractor, cache, photographs)
+            cache.release()
             if features is None:
                 return
             train, validation = features
@@ -126,14 +131,16 @@ class LinearProbe:
 
     @contextmanager
     def _open_cache(self, key: str, num_rows: int, num_features: int) -> Iterator[FeatureCache]:
-        """Open the cache in the checkpoint folder when there is one, else in a temporary folder."""
+        """Open the cache in KENNEL_FEATURES_DIR, or in the checkpoint folder, or else in a temporary folder."""
         with ExitStack() as stack:
             folders = [self._paths.checkpoints / "features"] if self._paths.checkpoints.is_dir() else []
+            if shared := os.environ.get("KENNEL_FEATURES_DIR"):
+                folders.insert(0, Path(shared))
             folders.append(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kennel-features-"))))
             for folder in folders:
                 try:
                     check_room(folder, num_rows, num_features)
-                    cache = FeatureCache(folder, key, num_features)
+                    cache = self._wait_for_cache(folder, key, num_features)
                 except OSError as error:
                     logger.warning("%s: not used for features (%s)", folder, error.strerror)
                     continue
@@ -144,6 +151,20 @@ class LinearProbe:
         raise PlatformError(
             f"no room for {megabytes:.0f} MB of features in {folders}; free space or take a larger volume"
         )
+
+    def _wait_for_cache(self, folder: Path, key: str, num_features: int) -> FeatureCache:
+        """Open a cache once no other job writes it: that job makes the features of the same network."""
+        waits = False
+        while True:
+            try:
+                return FeatureCache(folder, key, num_features)
+            except BlockingIOError:
+                if self._stop.requested:
+                    raise
+            if not waits:
+                logger.info("%s: waiting for another job that writes it", folder)
+                waits = True
+            time.sleep(WAIT_SECONDS)
 
 
 def cache_key(network: Network, preprocessing: Preprocessing, engine: Engine, architecture: str) -> str:
