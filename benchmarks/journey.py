@@ -86,14 +86,9 @@ def main() -> None:
         photograph = next(photographs_of(data))
         answer = json.loads(journey.step("predict", "predict", "endpoint", str(photograph), "--json"))
         batch = gather(data, here / "batch")
+        answers = here / "answers"
         journey.step(
-            f"transform of {NUM_TRANSFORMED}",
-            "transform",
-            "final",
-            str(batch),
-            str(here / "answers"),
-            "--name",
-            "batch",
+            f"transform of {NUM_TRANSFORMED}", "transform", "final", str(batch), str(answers), "--name", "batch"
         )
         journey.step("list", "list")
         journey.step("delete", "delete", "endpoint", "batch", "final", "tuning")
