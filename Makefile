@@ -18,7 +18,7 @@ ifeq ($(shell uname -sm),Linux x86_64)
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	$(BIN)/pip uninstall --quiet --yes openvino-telemetry
 else
-	$(BIN)/pip install --quiet --editable ".[container,dev]"
+	$(BIN)/pip install --quiet --editable ".[container,jobs,dev]"
 endif
 	touch $@
 
@@ -57,7 +57,7 @@ LOCK := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extr
 
 lock: all
 	$(LOCK) --extra container -o docker/requirements.lock
-	$(LOCK) --extra container --extra dev -o requirements-dev.lock
+	$(LOCK) --extra container --extra jobs --extra dev -o requirements-dev.lock
 	$(LOCK) --extra local-mode -o tests/image/requirements-local-mode.lock
 
 clean:
