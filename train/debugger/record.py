@@ -276,11 +276,9 @@ def _steps(blocks: list[Row]) -> Steps:
             values = block.get(name)
             # numpy reads None and the names of non-finite numbers as what they stand for.
             column += values if isinstance(values, list) and len(values) == num_rows else [None] * num_rows
-    return Steps(
-        stage=np.array(stage, dtype=np.str_),
-        **{name: np.array(values, dtype=np.int64) for name, values in whole.items()},
-        **{name: np.array(values, dtype=np.float64) for name, values in columns.items()},
-    )
+    arrays: dict[str, Any] = {name: np.array(values, dtype=np.int64) for name, values in whole.items()}
+    arrays |= {name: np.array(values, dtype=np.float64) for name, values in columns.items()}
+    return Steps(stage=np.array(stage, dtype=np.str_), **arrays)
 
 
 def _samples(rows: list[Row]) -> SystemSamples:
@@ -305,20 +303,19 @@ def _table(rows: list[list[Any]]) -> Floats:
     return np.array(padded, dtype=np.float64).reshape(len(rows), width)
 
 
-_FLOATS = ("mean", "mean_abs", "std", "min", "max", "p5", "p95", "zeros")
-_OPTIONAL = ("ratio", "max_abs_change")
-_PERCENTILES = ("activity", "saturated")
+_SINGLE = frozenset({"mean", "mean_abs", "std", "min", "max", "p5", "p95", "zeros", "ratio", "max_abs_change"})
+_PERCENTILES = frozenset({"activity", "saturated"})
+_NAMES = tuple(column.name for column in fields(TensorRow))
 
 
 def _tensor_row(row: Row) -> TensorRow | None:
     """Read a row of statistics; None when it lacks some."""
+    known = {name: row[name] for name in _NAMES if row.get(name) is not None}
+    for name in _SINGLE & known.keys():
+        known[name] = float(known[name])
+    for name in _PERCENTILES & known.keys():
+        known[name] = tuple(map(float, known[name]))
     try:
-        return TensorRow(
-            row["stage"], row["step"], row["epoch"], row["mode"], row["collection"], row["name"], row["size"],
-            *[float(row[name]) for name in _FLOATS],
-            row["nan"], row["inf"],
-            *[None if row.get(name) is None else float(row[name]) for name in _OPTIONAL],
-            *[None if row.get(name) is None else tuple(map(float, row[name])) for name in _PERCENTILES],
-        )  # fmt: skip
-    except KeyError:
+        return TensorRow(**known)
+    except TypeError:
         return None
