@@ -214,16 +214,16 @@ class _Lines:
     def of(self, kind: str) -> list[Row]:
         return self.by_kind.get(kind, [])
 
-    def first(self, kind: str) -> Row | None:
-        return next(iter(self.of(kind)), None)
+    def last(self, kind: str) -> Row | None:
+        return self.of(kind)[-1] if self.of(kind) else None
 
 
 def read_record(file: Path) -> Record:
     """Read a record, of a job that ended, was killed or still runs. Raises OSError when there is none."""
     lines = _read_lines(file)
     return Record(
-        job=lines.first("job") or {},
-        data=lines.first("data"),
+        job=lines.last("job") or {},
+        data=lines.last("data"),
         phases=lines.of("phase"),
         stages=lines.of("stage"),
         steps=_steps(lines.of("steps")),
@@ -236,7 +236,7 @@ def read_record(file: Path) -> Record:
         leaks=lines.of("leak"),
         operators=lines.of("operators"),
         findings=lines.of("finding"),
-        end=lines.first("end"),
+        end=lines.last("end"),
         duration=lines.duration,
     )
 
