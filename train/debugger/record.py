@@ -148,7 +148,7 @@ class SystemSamples:
 
 @dataclass(frozen=True, slots=True)
 class TensorRow:
-    """Statistics of one tensor at one step, over its finite values."""
+    """Statistics of one tensor at one step, over its finite values; nan where it has none."""
 
     stage: str
     step: int
@@ -167,7 +167,7 @@ class TensorRow:
     zeros: float
     """Share of zeros in [0, 1]."""
     nan: int
-    """Number of values; so is `inf`."""
+    """Number of values, estimated from a sample in large tensors; so is `inf`. 0 only where there is none."""
     inf: int
     ratio: float | None = None
     """Of updates: mean |update| / (mean |weight| + 1e-9)."""
