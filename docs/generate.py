@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from container.reference import reference
+from jobs.config import KennelConfig
 from serve.config import ServeConfig
 from train.config import TrainingConfig
 
@@ -21,7 +22,15 @@ def pages() -> dict[Path, str]:
         HERE / "environment.md": reference(
             ServeConfig,
             "Environment variables",
-            "Of `serve`. Made by `make docs`. `SAGEMAKER_BASE_DIR` moves /opt/ml for both commands.",
+            "Of `serve`. Made by `make docs`. `SAGEMAKER_BASE_DIR` moves /opt/ml for both commands; "
+            "`KENNEL_FEATURES_DIR` is a folder of features that training jobs share.",
+            by_environment=True,
+        ),
+        HERE / "kennel-settings.md": reference(
+            KennelConfig,
+            "Settings of `kennel`",
+            "Of the [`kennel` command](jobs.md). Made by `make docs` from jobs/config.py. In the settings file a "
+            "setting has the name of its variable without `KENNEL_`, in lower case.",
             by_environment=True,
         ),
     }
