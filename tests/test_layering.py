@@ -31,6 +31,7 @@ TORCH_FREE = (
     "serve.app",
     "train.__main__",
     "train.config",
+    "train.debugger.record",
 )
 
 

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import requests
+from colours import RECIPE, train
 from make_test_dir import make_test_dir
 from PIL import Image
 from support import SHAPES, draw_shapes, run_train
 from test_serve import JPEG, Server, serving, wait_until_ready
-from test_train_trainer import RECIPE, train
 
 from classifier.artifact import read_artifact
 from classifier.inference import ImageClassifier

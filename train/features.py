@@ -1,10 +1,12 @@
 """Frozen features: each photograph passes the backbone once, on the machine's fastest engine."""
 
+import contextlib
 import logging
+import time
 from array import array
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ from tqdm import tqdm
 from classifier.engines import Array, Engine
 from classifier.errors import ImageError
 from classifier.inference import BATCH_SIZE, Outputs, run_ahead, run_photographs
-from classifier.preprocessing import Pixels, Preprocessing, decode_image, eval_transform, read_bytes
+from classifier.preprocessing import Pixels, Preprocessing, decode_image, eval_transform, load_pixels, read_bytes
 from container.errors import UserError
 from container.lifecycle import StopSignal
 from train.feature_cache import FeatureCache, Half, content_digest
@@ -132,15 +134,18 @@ class Features:
         self.scaler.fold(weight, bias, head)
 
 
-@dataclass(frozen=True)
+@dataclass
 class ExtractedBatch:
     """What became of a batch of photographs."""
 
-    indices: list[int]
-    digests: list[bytes]
-    values: dict[bytes, Array]
+    indices: list[int] = field(default_factory=list)
+    digests: list[bytes] = field(default_factory=list)
+    values: dict[bytes, Array] = field(default_factory=dict)
     """Features of the photographs that were not in the cache."""
-    unreadable: dict[int, ImageError]
+    unreadable: dict[int, ImageError] = field(default_factory=dict)
+    decode_seconds: float = 0.0
+    """To read, decode and transform; of one thread, as is the next."""
+    engine_seconds: float = 0.0
 
 
 class FeatureExtractor:
@@ -151,6 +156,8 @@ class FeatureExtractor:
         self._preprocessing = preprocessing
         self._cache = cache
         self._num_threads = num_threads
+        self.seconds = {"decode_seconds": 0.0, "engine_seconds": 0.0}
+        """How long the last photographs took, added up over threads."""
 
     def rows(
         self, split: Split, unreadable: UnreadablePhotographs, *, name: str, stop: StopSignal, num_views: int = 1
@@ -162,6 +169,7 @@ class FeatureExtractor:
         indices, rows = array("q"), array("q")
         errors: dict[int, ImageError] = {}
         num_known = len(self._cache)
+        self.seconds = dict.fromkeys(self.seconds, 0.0)
         starts = range(0, len(split), BATCH_SIZE)
         with (
             tqdm(total=len(split), desc=f"{name} features", unit="image", disable=None) as bar,
@@ -174,6 +182,7 @@ class FeatureExtractor:
                 indices.extend(batch.indices)
                 rows.extend(self._row(digest) for digest in batch.digests)
                 errors |= batch.unreadable
+                self.seconds = {name: total + getattr(batch, name) for name, total in self.seconds.items()}
                 bar.update(min(BATCH_SIZE, len(split) - bar.n))
         if found := len(rows) - (len(self._cache) - num_known):
             logger.info("%s features: %d of %d were in the cache", name, found, len(rows))
@@ -186,7 +195,7 @@ class FeatureExtractor:
         return row
 
     def _extract(self, photographs: Sequence[Path], start: int, num_views: int, stop: StopSignal) -> ExtractedBatch:
-        batch = ExtractedBatch([], [], {}, {})
+        batch, started = ExtractedBatch(), time.perf_counter()
         pixels: dict[bytes, Pixels] = {}
         if stop.requested:
             return batch
@@ -204,8 +213,11 @@ class FeatureExtractor:
                 continue
             batch.indices.extend([index] * num_views)
             batch.digests.extend(digests)
+        decoded = time.perf_counter()
+        batch.decode_seconds = decoded - started
         if pixels:
             outputs = self._engine.run(np.stack(list(pixels.values())))
+            batch.engine_seconds = time.perf_counter() - decoded
             batch.values.update(zip(pixels, outputs, strict=True))
         return batch
 
@@ -232,8 +244,8 @@ def run_split(
     *,
     name: str,
     num_threads: int,
-) -> tuple[Array, Labels]:
-    """Compute outputs (num_read, num_outputs) and labels (num_read,) of the photographs that can be read.
+) -> tuple[Array, Split]:
+    """Compute outputs (num_read, num_outputs) of the photographs that can be read, and say which those are.
 
     Raises UserError for too many unreadable photographs.
     """
@@ -242,7 +254,19 @@ def run_split(
             engine, preprocessing, split.photographs, num_threads=num_threads, progress=bar.update
         )
     unreadable.add(by_photograph(outputs, split.photographs), len(split))
-    return outputs.values, split.labels[outputs.indices]
+    return outputs.values, split.select(outputs.indices)
+
+
+def read_batches(split: Split, preprocessing: Preprocessing, batch_size: int) -> Iterator[tuple[Pixels, Labels]]:
+    """Read photographs as serving sees them, a batch at a time, and their labels; unreadable ones are left out."""
+    for start in range(0, len(split), batch_size):
+        pixels, indices = [], []
+        for index in range(start, min(start + batch_size, len(split))):
+            with contextlib.suppress(ImageError):
+                pixels.append(load_pixels(split.photographs[index], preprocessing))
+                indices.append(index)
+        if pixels:
+            yield np.stack(pixels), split.labels[indices]
 
 
 def by_photograph(outputs: Outputs, photographs: Sequence[Path]) -> dict[Path, ImageError]:

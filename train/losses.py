@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
-class MultiLabelLoss(nn.Module):
+class MultiLabelLoss(nn.modules.loss._Loss):
     """Mean binary cross-entropy with logits over photographs and classes.
 
     Label smoothing spreads a share of each label over its two outcomes.
