@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from container.settings import setting
+from container.settings import group, setting
+from train.debugger.rule_settings import RuleSettings, StoppingRule
 
 Strategy = Literal["auto", "linear_probe", "finetune", "lp_ft"]
 OptimizerName = Literal["adamw", "adam", "sgd", "nag", "rmsprop", "adagrad", "adadelta"]
@@ -144,3 +145,10 @@ class TrainingConfig:
         None, "Keep decoded photographs on disk for later epochs. auto is yes where they fit half of the free disk and "
         "of the free memory.", example="true",
     )  # fmt: skip
+
+    # Debugger
+    stop_on: tuple[StoppingRule, ...] = setting(
+        (), "Rules of docs/rules.md that end training when they find trouble; the best model so far is kept.",
+        example="ExplodingTensor,LossNotDecreasing",
+    )  # fmt: skip
+    rules: RuleSettings = group(RuleSettings, "rule_")

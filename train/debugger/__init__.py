@@ -1,0 +1,1 @@
+"""The debugger: what happened in a training job, why, and what to do."""
