@@ -16,6 +16,7 @@ from train.debugger.machine_parameters import (
 from train.debugger.record import Floats, Record
 from train.debugger.rules.measures import (
     MIN_SAMPLES,
+    gpu_use,
     hyperparameter,
     is_work,
     num_gpus,
@@ -42,25 +43,23 @@ def working(record: Record, values: Floats, patience: int) -> tuple[Floats, int]
 
 
 def mean_cpu(record: Record) -> Floats:
-    """Give the mean use of all cores (num_samples,), in percent."""
+    """Give the mean use of all cores (num_samples,), in percent; 0 where it is not known."""
     cpu = record.system.cpu
-    return cpu.mean(axis=1) if cpu.shape[1] else np.full(len(cpu), np.nan)
+    return np.nan_to_num(cpu.mean(axis=1)) if cpu.shape[1] else np.zeros(len(cpu))
 
 
 def cpu_bottleneck(record: Record, parameters: CPUBottleneck) -> Outcome:
     """Judge samples by the busiest core where there is a GPU to feed, and by all cores where there is none."""
     cpu, patience = working(record, record.system.cpu, parameters.patience)
-    if len(cpu) < MIN_SAMPLES:
+    if len(cpu) < MIN_SAMPLES or cpu.shape[1] == 0:
         return not_applicable(TOO_SHORT)
     used = {"patience": patience}
     if num_gpus(record) == 0:
         return other_processes(record, parameters, used)
-    gpu, _ = working(record, record.system.gpu_utilization, parameters.patience)
-    is_held_up = (np.nanmax(cpu, axis=1) > parameters.cpu_threshold) & (
-        np.nanmean(gpu, axis=1) < parameters.gpu_threshold
-    )
+    gpu, _ = working(record, gpu_use(record), parameters.patience)
+    is_held_up = (cpu.max(axis=1) > parameters.cpu_threshold) & (gpu.mean(axis=1) < parameters.gpu_threshold)
     share = 100 * float(is_held_up.mean())
-    details = {"share": share, "low_gpu": 100 * float((np.nanmean(gpu, axis=1) < parameters.gpu_threshold).mean())}
+    details = {"share": share, "low_gpu": 100 * float((gpu.mean(axis=1) < parameters.gpu_threshold).mean())}
     if share <= parameters.threshold:
         return Outcome(len(cpu), int(is_held_up.sum()), details=details, used=used)
     return Outcome(
@@ -108,24 +107,24 @@ def work_share(record: Record) -> float:
 def low_gpu_utilization(record: Record, parameters: LowGPUUtilization) -> Outcome:
     """Judge the windows of each GPU, or of all cores together; most of them must show it."""
     has_gpu = num_gpus(record) > 0
-    values = record.system.gpu_utilization if has_gpu else mean_cpu(record)[:, None]
+    values = gpu_use(record) if has_gpu else mean_cpu(record)[:, None]
     chosen, patience = working(record, values, parameters.patience)
     if len(chosen) < MIN_SAMPLES:
         return not_applicable(TOO_SHORT)
     window = shorten_window(parameters.window, len(chosen))
     used = {"patience": patience, "window": window}
-    p5, p95 = (np.stack([np.nanpercentile(part, p, axis=0) for part in windows(chosen, window)]) for p in (5, 95))
+    p5, p95 = (np.stack([np.percentile(part, p, axis=0) for part in windows(chosen, window)]) for p in (5, 95))
     is_low = p95 < parameters.threshold_p95
     is_uneven = ~is_low & (p5 < parameters.threshold_p5)
     kind = "GPU" if has_gpu else "CPU"
-    details: dict[str, Any] = {"device": kind, "mean": np.nanmean(chosen, axis=0).tolist(), "p95": p95.T.tolist()}
+    details: dict[str, Any] = {"device": kind, "mean": chosen.mean(axis=0).tolist(), "p95": p95.T.tolist()}
     details["p5"] = p5.T.tolist()
     low, uneven = (is_low.mean(axis=0) > 1 / 2), (is_uneven.mean(axis=0) > 1 / 2)
     if not (low | uneven).any():
         return Outcome(len(chosen), int((is_low | is_uneven).sum()), details=details, used=used)
     which = np.flatnonzero(low | uneven)
     name = f"{kind} {', '.join(map(str, which))}" if has_gpu else "the CPU"
-    typical = float(np.nanmean(chosen[:, which]))
+    typical = float(chosen[:, which].mean())
     manner = "has too little to do" if low.any() else "is busy by fits and starts"
     return Outcome(
         len(chosen),
@@ -149,7 +148,7 @@ def windows(values: Floats, size: int) -> list[Floats]:
 def gpu_memory_increase(record: Record, parameters: GPUMemoryIncrease) -> Outcome:
     """Judge the moving average of memory: it must rise most of the time, and not level off."""
     has_gpu = num_gpus(record) > 0
-    memory = record.system.gpu_memory if has_gpu else record.system.process_bytes[:, None]
+    memory = gpu_use(record, record.system.gpu_memory) if has_gpu else record.system.process_bytes[:, None]
     chosen, patience = working(record, memory, parameters.patience)
     if len(chosen) < 2 * MIN_SAMPLES:
         return not_applicable(f"fewer than {2 * MIN_SAMPLES} samples of the machine were taken at work")
@@ -225,8 +224,8 @@ def io_bottleneck(record: Record, parameters: IOBottleneck) -> Outcome:
         return not_applicable(TOO_SHORT)
     is_waiting = io_wait > parameters.io_threshold
     if num_gpus(record) > 0:
-        gpu, _ = working(record, record.system.gpu_utilization, parameters.patience)
-        is_waiting &= np.nanmean(gpu, axis=1) < parameters.gpu_threshold
+        gpu, _ = working(record, gpu_use(record), parameters.patience)
+        is_waiting &= gpu.mean(axis=1) < parameters.gpu_threshold
     share = 100 * float(is_waiting.mean())
     details, used = {"share": share, **percentiles(io_wait)}, {"patience": patience}
     if share <= parameters.threshold:
@@ -247,10 +246,10 @@ def load_balancing(record: Record, parameters: LoadBalancing) -> Outcome:
     """Judge each two GPUs by the histograms of their use, in ten bins."""
     if num_gpus(record) < 2:
         return not_applicable("there are not two GPUs")
-    gpu, patience = working(record, record.system.gpu_utilization, parameters.patience)
+    gpu, patience = working(record, gpu_use(record), parameters.patience)
     if len(gpu) < MIN_SAMPLES:
         return not_applicable(TOO_SHORT)
-    histograms = [np.histogram(column[np.isfinite(column)], bins=10, range=(0, 100))[0] for column in gpu.T]
+    histograms = [np.histogram(column, bins=10, range=(0, 100))[0] for column in gpu.T]
     shares = [histogram / max(1, histogram.sum()) for histogram in histograms]
     distances = distances_of(shares)
     worst = max(distances, key=distances.__getitem__)
@@ -290,7 +289,7 @@ def overall_system_usage(record: Record, _parameters: OverallSystemUsage) -> Out
     }
     for name in ("disk_read", "disk_write", "net_in", "net_out"):
         usage[f"{name}_bytes_per_second"] = percentiles(getattr(system, name) / seconds)
-    for index in range(num_gpus(record)):
+    for index in range(system.gpu_utilization.shape[1]):
         usage[f"gpu{index}_percent"] = percentiles(system.gpu_utilization[:, index])
         usage[f"gpu{index}_memory_percent"] = percentiles(system.gpu_memory[:, index])
         usage[f"gpu{index}_power_watts"] = percentiles(system.gpu_power[:, index])

@@ -56,9 +56,19 @@ def num_cpus(record: Record) -> int:
     return int(record.job.get("num_cpus") or record.system.cpu.shape[1] or 1)
 
 
+def gpu_use(record: Record, values: Floats | None = None) -> Floats:
+    """Give the use, or other values (num_samples, num_gpus), of the GPUs that tell their use; means where some miss."""
+    use = record.system.gpu_utilization
+    tells = np.isfinite(use).any(axis=0)
+    chosen = (use if values is None else values)[:, tells]
+    is_known = np.isfinite(chosen)
+    means = np.where(is_known, chosen, 0).sum(axis=0) / np.maximum(is_known.sum(axis=0), 1)
+    return np.where(is_known, chosen, means)
+
+
 def num_gpus(record: Record) -> int:
-    """Give the number of GPUs that were sampled."""
-    return int(record.system.gpu_utilization.shape[1])
+    """Give the number of GPUs that tell their use."""
+    return int(np.isfinite(record.system.gpu_utilization).any(axis=0).sum())
 
 
 def stage_seconds(steps: Steps) -> float:

@@ -18,6 +18,7 @@ from train.debugger.rules.machine import TOO_SHORT, mean_cpu, windows, working
 from train.debugger.rules.measures import (
     MIN_SAMPLES,
     Mask,
+    gpu_use,
     hyperparameter,
     is_features,
     is_steps,
@@ -83,7 +84,7 @@ def stalled_training(record: Record, parameters: StalledTraining) -> Outcome:
     longest, at, stage, number = max(gaps)
     since = record.duration - float(record.steps.end_time[-1])
     if record.end is None and since > parameters.threshold:
-        limit, longest, at, number = parameters.threshold, since, float(record.steps.end_time[-1]), number + 1
+        limit, longest, at, stage, number = parameters.threshold, since, *last_step(record)
     details = {"longest": longest, "usual": usual, "at": at}
     if longest <= limit:
         return Outcome(len(gaps), details=details, used={"threshold": limit})
@@ -98,6 +99,12 @@ def stalled_training(record: Record, parameters: StalledTraining) -> Outcome:
         details=details,
         used={"threshold": limit},
     )
+
+
+def last_step(record: Record) -> tuple[float, str, int]:
+    """Tell when the last step ended, its stage, and the number of the one after it."""
+    steps = record.steps
+    return float(steps.end_time[-1]), str(steps.stage[-1]), int(steps.number[-1] + steps.merged[-1])
 
 
 def batch_size(record: Record, parameters: BatchSize) -> Outcome:
@@ -153,8 +160,8 @@ def batch_size_of_gpu(
     record: Record, parameters: BatchSize, images: float, fixed_share: float, details: dict[str, Any]
 ) -> Outcome:
     """Judge windows of samples by AWS's three percentiles; most of them must show it."""
-    gpu, patience = working(record, record.system.gpu_utilization, parameters.patience)
-    memory, _ = working(record, record.system.gpu_memory, parameters.patience)
+    gpu, patience = working(record, gpu_use(record), parameters.patience)
+    memory, _ = working(record, gpu_use(record, record.system.gpu_memory), parameters.patience)
     cpu, _ = working(record, mean_cpu(record), parameters.patience)
     if len(gpu) < MIN_SAMPLES:
         return not_applicable(TOO_SHORT)
@@ -163,11 +170,11 @@ def batch_size_of_gpu(
     limits = (parameters.cpu_threshold_p95, parameters.gpu_threshold_p95, parameters.gpu_memory_threshold_p95)
     is_low = np.array(
         [
-            all(float(np.nanpercentile(part, 95)) < limit for part, limit in zip(parts, limits, strict=True))
+            all(float(np.percentile(part, 95)) < limit for part, limit in zip(parts, limits, strict=True))
             for parts in zip(windows(cpu, window), windows(gpu, window), windows(memory, window), strict=True)
         ]
     )
-    p95 = {name: float(np.nanpercentile(v, 95)) for name, v in (("cpu", cpu), ("gpu", gpu), ("gpu_memory", memory))}
+    p95 = {name: float(np.percentile(v, 95)) for name, v in (("cpu", cpu), ("gpu", gpu), ("gpu_memory", memory))}
     details |= {"p95": p95}
     if is_low.mean() <= 1 / 2:
         return Outcome(len(gpu), int(is_low.sum()), details=details, used=used)

@@ -46,7 +46,7 @@ def vanishing_gradient(record: Record, parameters: VanishingGradient) -> Outcome
         for key, rows in rows_left.items()
     }
     found = [key for key, rows in small.items() if 2 * len(rows) > len(rows_left[key]) >= FEW_ROWS]
-    datapoints = sum(map(len, rows_left.values()))
+    datapoints = sum(map(len, series.values()))
     if not found:
         return Outcome(datapoints) if series else not_applicable("no gradients were recorded")
     finding = (
