@@ -41,7 +41,7 @@ AT_ONCE = {
     "data": ("class_imbalance", "unreadable_photographs"),
     "leak": ("leakage",),
 }
-"""Rules that a line is enough for."""
+"""Rules that need not wait for an epoch, by the kind of line that they judge."""
 
 EVERY_EPOCH = tuple(snake_case(rule) for rule in get_args(StoppingRule))
 
@@ -106,7 +106,7 @@ class RuleMonitor:
         self._rows.append(event)
         if kind == "epoch" and self._seconds <= MAX_SHARE * event["time"]:
             return self._evaluate(self._all(), EVERY_EPOCH)
-        return self._evaluate([event], AT_ONCE[kind]) if kind in AT_ONCE else []
+        return self._evaluate(self._rows, AT_ONCE[kind]) if kind in AT_ONCE else []
 
     def _explosion(self, event: Row) -> list[RuleResult]:
         jobs = [row for row in self._rows if row["kind"] == "job"]

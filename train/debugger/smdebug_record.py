@@ -3,6 +3,7 @@
 smdebug is imported when a folder of its tensors is read, and only then.
 """
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,6 +48,8 @@ def read_smdebug(directory: Path) -> Record:
     """
     if not is_smdebug(directory):
         raise UserError(f"{directory}: no tensors of smdebug, which are a folder with collections and index in it")
+    # Its logger, which is made when it is imported, writes to standard output.
+    os.environ.setdefault("SMDEBUG_LOG_LEVEL", "error")
     try:
         from smdebug.trials import create_trial
     except ImportError as error:

@@ -75,10 +75,12 @@ def stalled_training(record: Record, parameters: StalledTraining) -> Outcome:
     gaps: list[tuple[float, float, str, int]] = []
     for stage in stages(record):
         steps = record.steps.of(stage)
+        if not np.isfinite(steps.end_time).all():
+            continue
         for left, right, number in zip(steps.end_time[:-1], steps.end_time[1:], steps.number[1:], strict=True):
             gaps.append((float(right - left) - overlap(left, right, known), float(left), stage, int(number)))
     if not gaps:
-        return not_applicable("no stage has two steps")
+        return not_applicable("no stage has two steps that were timed")
     usual = float(np.median([gap[0] for gap in gaps]))
     limit = min(parameters.threshold, max(SHORTEST_STALL, USUAL_STEPS * usual, record.duration / 10))
     longest, at, stage, number = max(gaps)
