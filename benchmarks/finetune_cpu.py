@@ -127,10 +127,11 @@ def kennel(network: Network, split: Split, precision: Precision) -> Epoch:
     loader = create_loader(TrainingCrops(split, PREPROCESSING), sampler, 32, NUM_WORKERS, pin_memory=False)
     network.to(memory_format=torch.channels_last)
     step = Step(recipe, network, torch.device("cpu"), len(loader))
+    steps = tuner.begin_stage(loader, recipe, network, step)
 
     def epoch(number: int) -> float:
         sampler.epoch = number
-        return tuner.train_one_epoch(loader, recipe, network, step, StopSignal()).loss
+        return tuner.train_one_epoch(loader, recipe, network, step, steps, StopSignal()).loss
 
     return epoch
 

@@ -20,6 +20,8 @@ class ResourceConfig:
     num_cpus: int
     """Processors that this process may use, in whole cores."""
     num_gpus: int
+    instance_type: str = ""
+    """Such as ml.g5.xlarge; empty outside the service."""
 
     @classmethod
     def from_paths(cls, paths: ContainerPaths) -> "ResourceConfig":
@@ -38,7 +40,8 @@ class ResourceConfig:
         if current_host not in hosts:
             raise UserError(f"{file}: current_host={current_host!r} is not one of hosts={list(hosts)}")
         interface = content.get("network_interface_name") or "eth0"
-        return cls(hosts, current_host, interface, num_cpus(), num_gpus())
+        instance_type = str(content.get("current_instance_type") or "")
+        return cls(hosts, current_host, interface, num_cpus(), num_gpus(), instance_type)
 
     @property
     def is_first_host(self) -> bool:

@@ -24,6 +24,7 @@ TORCH_FREE = (
     "serve.app",
     "train.__main__",
     "train.config",
+    "train.debugger.record",
 )
 
 

@@ -146,7 +146,22 @@ class TrainingConfig:
         "of the free memory.", example="true",
     )  # fmt: skip
 
-    # Debugger
+    # What the job tells of itself
+    recorder: bool = setting(
+        True, "Record times of steps, statistics of tensors and use of the machine in output/data/record.jsonl."
+    )
+    record_interval: int | None = setting(
+        None, "Steps between two statistics of weights, gradients and activations. auto is a quarter of an epoch, or "
+        "more where they would take over 1 % of the time.", unit="steps", interval="[1, 1000000]", example="50",
+    )  # fmt: skip
+    trace_steps: int | None = setting(
+        None, "Steps that torch's profiler traces in output/data/trace.json.gz; 0 is none. auto is 3 where fine-tuning "
+        "takes over a minute.", unit="steps", interval="[0, 100]", example="3",
+    )  # fmt: skip
+    tensorboard: bool = setting(False, "Write event files for TensorBoard to output/tensorboard.")
+    instance_price_per_hour: float | None = setting(
+        None, "Price of an hour of the instance, for the report.", interval="[0, 100000]", example="1.21"
+    )
     stop_on: tuple[StoppingRule, ...] = setting(
         (), "Rules of docs/rules.md that end training when they find trouble; the best model so far is kept.",
         example="ExplodingTensor,LossNotDecreasing",

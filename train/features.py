@@ -1,9 +1,10 @@
 """Frozen features: each photograph passes the backbone once, on the machine's fastest engine."""
 
 import logging
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -125,15 +126,18 @@ class Features:
         self._scaler.fold(weight, bias, head)
 
 
-@dataclass(frozen=True)
+@dataclass
 class ExtractedBatch:
     """What became of a batch of photographs."""
 
-    indices: list[int]
-    digests: list[bytes]
-    values: dict[bytes, Array]
+    indices: list[int] = field(default_factory=list)
+    digests: list[bytes] = field(default_factory=list)
+    values: dict[bytes, Array] = field(default_factory=dict)
     """Features of the photographs that were not in the cache."""
-    unreadable: dict[int, ImageError]
+    unreadable: dict[int, ImageError] = field(default_factory=dict)
+    decode_seconds: float = 0.0
+    """To read, decode and transform; of one thread, as is the next."""
+    engine_seconds: float = 0.0
 
 
 class FeatureExtractor:
@@ -144,6 +148,8 @@ class FeatureExtractor:
         self._preprocessing = preprocessing
         self._cache = cache
         self._num_threads = num_threads
+        self.seconds = {"decode_seconds": 0.0, "engine_seconds": 0.0}
+        """How long the last photographs took, added up over threads."""
 
     def rows(
         self, split: Split, unreadable: UnreadablePhotographs, *, name: str, stop: StopSignal, num_views: int = 1
@@ -156,6 +162,7 @@ class FeatureExtractor:
         rows: list[int] = []
         errors: dict[int, ImageError] = {}
         num_known = len(self._cache)
+        self.seconds = dict.fromkeys(self.seconds, 0.0)
         starts = range(0, len(split), BATCH_SIZE)
         with (
             tqdm(total=len(split), desc=f"{name} features", unit="image", disable=None) as bar,
@@ -167,6 +174,7 @@ class FeatureExtractor:
                 indices += batch.indices
                 rows += [self._row(digest) for digest in batch.digests]
                 errors |= batch.unreadable
+                self.seconds = {name: total + getattr(batch, name) for name, total in self.seconds.items()}
                 bar.update(min(BATCH_SIZE, len(split) - bar.n))
         if found := len(rows) - (len(self._cache) - num_known):
             logger.info("%s features: %d of %d were in the cache", name, found, len(rows))
@@ -179,7 +187,7 @@ class FeatureExtractor:
         return row
 
     def _extract(self, photographs: Sequence[Path], start: int, num_views: int, stop: StopSignal) -> ExtractedBatch:
-        batch = ExtractedBatch([], [], {}, {})
+        batch, started = ExtractedBatch(), time.perf_counter()
         pixels: dict[bytes, Pixels] = {}
         if stop.requested:
             return batch
@@ -197,8 +205,11 @@ class FeatureExtractor:
                 continue
             batch.indices.extend([index] * num_views)
             batch.digests.extend(digests)
+        decoded = time.perf_counter()
+        batch.decode_seconds = decoded - started
         if pixels:
             outputs = self._engine.run(np.stack(list(pixels.values())))
+            batch.engine_seconds = time.perf_counter() - decoded
             batch.values.update(zip(pixels, outputs, strict=True))
         return batch
 
@@ -225,8 +236,8 @@ def run_split(
     *,
     name: str,
     num_threads: int,
-) -> tuple[Array, Labels]:
-    """Compute outputs (num_read, num_outputs) and labels (num_read,) of the photographs that can be read.
+) -> tuple[Array, Split]:
+    """Compute outputs (num_read, num_outputs) of the photographs that can be read, and say which those are.
 
     Raises UserError for too many unreadable photographs.
     """
@@ -235,7 +246,7 @@ def run_split(
             engine, preprocessing, split.photographs, num_threads=num_threads, progress=bar.update
         )
     unreadable.add(by_photograph(outputs, split.photographs), len(split))
-    return outputs.values, split.labels[outputs.indices]
+    return outputs.values, split.select(outputs.indices)
 
 
 def by_photograph(outputs: Outputs, photographs: Sequence[Path]) -> dict[Path, ImageError]:

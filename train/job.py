@@ -25,6 +25,9 @@ from container.resources import ResourceConfig
 from train.calibration import Calibration
 from train.config import TrainingConfig
 from train.data import Photographs, Split, find_photographs
+from train.debugger.create import create_recorder
+from train.debugger.leaks import find_leaks
+from train.debugger.rows import data_row, job_row, leak_row, predictions_row
 from train.features import UnreadablePhotographs, run_split
 from train.history import History
 from train.optim import Recipe
@@ -50,27 +53,42 @@ class TrainingJob:
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self._strategy = self._choose_strategy()
         self._unreadable = UnreadablePhotographs(config.max_unreadable)
+        self._recorder = create_recorder(config, paths, stop)
+        self._seconds_of_imports = round(self._recorder.clock.now(), 3)
 
     def run(self) -> None:
         """Train, write the artifact, then measure the artifact."""
         torch.manual_seed(self._config.seed)
         torch.set_num_threads(self._resources.num_cpus)
-        photographs = find_photographs(self._paths, self._config.validation_split, self._config.seed)
-        self._describe(photographs)
-        self._check_num_classes(len(photographs.class_names))
-        network, preprocessing = self._create_network(len(photographs.class_names))
+        with self._recorder as recorder:
+            recorder.write_made(
+                "job", job_row, self._config, self._strategy, self._device, self._resources, recorder.clock
+            )
+            recorder.write("phase", name="imports", start=0.0, seconds=self._seconds_of_imports)
+            self._run()
+            recorder.end("stopped" if self._stop.requested else "completed", self._stop.reason)
+
+    def _run(self) -> None:
+        with self._recorder.phase("find photographs"):
+            photographs = self._find_photographs()
+        with self._recorder.phase("weights"):
+            network, preprocessing = self._create_network(len(photographs.class_names))
         history = History(photographs.class_names)
-        probe = LinearProbe(self._config, self._paths, self._resources, self._device, self._unreadable, self._stop)
+        probe = LinearProbe(
+            self._config, self._paths, self._resources, self._device, self._unreadable, self._stop, self._recorder
+        )
         if self._strategy != "finetune":
             probe.run(network, preprocessing, photographs, history, is_last=self._strategy == "linear_probe")
         if self._strategy != "linear_probe" and not self._stop.requested:
-            self._finetune(network, preprocessing, photographs, history)
+            with self._recorder.phase("finetune"):
+                self._finetune(network, preprocessing, photographs, history)
             probe.converted = None
         if history.best is None:
             logger.warning("stopped before the first epoch ended: there is no model to save")
             return
-        converted = probe.converted or convert_backbone(network.backbone, preprocessing)
-        self._save(network.cpu(), preprocessing, photographs.class_names, converted, history.temperature)
+        with self._recorder.phase("artifact"):
+            converted = probe.converted or convert_backbone(network.backbone, preprocessing)
+            self._save(network.cpu(), preprocessing, photographs.class_names, converted, history.temperature)
         self._report(photographs, history, probe)
 
     def _choose_strategy(self) -> str:
@@ -79,6 +97,24 @@ class TrainingJob:
         chosen = "lp_ft" if self._device == "cuda" else "linear_probe"
         logger.info("strategy=%s: chosen for the device, %s", chosen, self._device)
         return chosen
+
+    def _find_photographs(self) -> Photographs:
+        photographs = find_photographs(self._paths, self._config.validation_split, self._config.seed)
+        self._describe(photographs)
+        self._check_num_classes(len(photographs.class_names))
+        self._recorder.write_made("data", data_row, photographs, self._unreadable.reasons)
+        self._tell_leaks(photographs)
+        return photographs
+
+    def _tell_leaks(self, photographs: Photographs) -> None:
+        leaks = find_leaks(photographs)
+        if leaks:
+            (split, file), (other_split, other) = leaks[0]
+            logger.warning(
+                "%d photographs are in two splits, such as %s (%s) and %s (%s): results on them look too good; keep "
+                "each in one split", len(leaks), file, split, other, other_split,
+            )  # fmt: skip
+            self._recorder.write_made("leak", leak_row, leaks)
 
     def _describe(self, photographs: Photographs) -> None:
         num_test = len(photographs.test) if photographs.test else 0
@@ -114,6 +150,7 @@ class TrainingJob:
             num_workers=self._config.num_workers, num_threads=self._resources.num_cpus,
             photograph_cache=self._config.photograph_cache,
             cache_directory=Path(tempfile.gettempdir(), f"kennel-photographs-{os.getuid()}"),
+            recorder=self._recorder,
         )  # fmt: skip
         history.widen(network)
         tuner.run(Recipe.for_all_layers(self._config, after_probe=self._strategy == "lp_ft"), history, self._stop)
@@ -142,15 +179,19 @@ class TrainingJob:
 
     def _report(self, photographs: Photographs, history: History, probe: LinearProbe) -> None:
         cores = self._resources.num_cpus
-        classifier = ImageClassifier.load(self._paths.model, device=self._device, num_threads=cores, num_streams=cores)
         metrics: dict[str, float] = {}
         calibrations: dict[str, Calibration] = {}
         evaluation = history.best
         splits = {"validation": photographs.validation, "test": photographs.test}
-        for name, split in splits.items():
-            if split is not None and not self._stop.requested:
-                evaluation, calibrations[name] = self._evaluate(classifier, split, name, history.temperature)
-                metrics |= evaluation.metrics(name)
+        with self._recorder.phase("evaluation"):
+            classifier = ImageClassifier.load(
+                self._paths.model, device=self._device, num_threads=cores, num_streams=cores
+            )
+            for name, split in splits.items():
+                if split is not None and not self._stop.is_urgent:
+                    evaluation, calibrations[name] = self._evaluate(classifier, split, name, history.temperature)
+                    metrics |= evaluation.metrics(name)
+        self._recorder.write_made("data", data_row, photographs, self._unreadable.reasons)
         assert evaluation is not None, "a model was saved, so an epoch was recorded"
         print_metrics(metrics)
         report = Report(
@@ -162,23 +203,29 @@ class TrainingJob:
             calibrations,
             self._unreadable.reasons,
         )
-        write_report(self._paths.output_data, report)
+        with self._recorder.phase("report"):
+            write_report(self._paths.output_data, report)
         logger.info("artifact in %s, report in %s", self._paths.model, self._paths.output_data)
         logger.info("job took %.1f s", time.monotonic() - self._started)
 
     def _evaluate(
         self, classifier: ImageClassifier, split: Split, name: str, temperature: float
     ) -> tuple[Evaluation, Calibration]:
-        logits, labels = run_split(
+        logits, read = run_split(
             classifier.engine, classifier.artifact.preprocessing, split, self._unreadable,
             name=f"{name} of the artifact", num_threads=self._resources.num_cpus,
         )  # fmt: skip
-        if len(labels) == 0:
+        if len(read) == 0:
             raise UserError(f"{name}: none of {len(split)} photographs can be read")
-        evaluation = evaluate_logits(logits, labels, classifier.artifact.class_names)
-        before = expected_calibration_error(softmax(logits * temperature), labels)
+        class_names = classifier.artifact.class_names
+        evaluation = evaluate_logits(logits, read.labels, class_names)
+        before = expected_calibration_error(softmax(logits * temperature), read.labels)
         logger.info(
             "%s: expected calibration error %.4f before and %.4f after scaling by temperature %.3f",
             name, before, evaluation.calibration_error, temperature,
         )  # fmt: skip
-        return evaluation, Calibration(before, evaluation.calibration_error)
+        calibration = Calibration(before, evaluation.calibration_error)
+        self._recorder.write_made(
+            "predictions", predictions_row, name, evaluation, logits, read, class_names, calibration, temperature
+        )
+        return evaluation, calibration

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from classifier.architectures import Network
 from classifier.conversion import convert_backbone
@@ -20,7 +21,8 @@ from container.lifecycle import StopSignal
 from container.paths import ContainerPaths
 from container.resources import ResourceConfig
 from train.config import TrainingConfig
-from train.data import Photographs
+from train.data import Labels, Photographs, Split
+from train.debugger.recorder import Recorder
 from train.feature_cache import FeatureCache, check_room
 from train.features import FeatureExtractor, Features, Scaler, UnreadablePhotographs, sample, shuffled
 from train.history import History
@@ -48,7 +50,9 @@ class LinearProbe:
         device: str,
         unreadable: UnreadablePhotographs,
         stop: StopSignal,
+        recorder: Recorder | None = None,
     ) -> None:
+        self._recorder = recorder or Recorder()
         self._config = config
         self._paths = paths
         self._num_threads = resources.num_cpus
@@ -93,24 +97,25 @@ class LinearProbe:
                 num_trials, epochs, len(train), train.num_features, num_classes,
             )  # fmt: skip
             trials = propose_trials(self._config, num_trials, fix_lr=is_last)
-            search = HeadSearch(train, validation, num_classes, trials, epochs)
-            self.results = search.run(network.head.cpu(), history, self._config.seed, self._stop)
+            with self._recorder.phase("search"):
+                search = HeadSearch(train, validation, num_classes, trials, epochs, self._recorder)
+                self.results = search.run(network.head.cpu(), history, self._config.seed, self._stop)
+            self._recorder.write_rows("trial", [result.row() for result in self.results])
 
     def _engine(self, network: Network, preprocessing: Preprocessing) -> Engine:
         if self._device == "cuda":
             return TorchEngine(network.backbone, preprocessing, self._device)
-        self.converted = convert_backbone(network.backbone, preprocessing)
+        with self._recorder.phase("conversion"):
+            self.converted = convert_backbone(network.backbone, preprocessing)
         return OpenVinoEngine(self.converted, num_threads=self._num_threads, num_streams=self._num_threads)
 
     def _features(
         self, extractor: FeatureExtractor, cache: FeatureCache, photographs: Photographs
     ) -> tuple[Features, Features] | None:
         train = shuffled(photographs.train, self._config.seed)
-        train_rows, train_labels = extractor.rows(
-            train, self._unreadable, name="train", stop=self._stop, num_views=self._config.num_views
-        )
+        train_rows, train_labels = self._rows(extractor, train, "train", self._config.num_views)
         validation = photographs.validation
-        rows, labels = extractor.rows(validation, self._unreadable, name="validation", stop=self._stop)
+        rows, labels = self._rows(extractor, validation, "validation", 1)
         if self._stop.requested:
             # A few photographs tell how good the head on the features made so far is.
             few, collector = sample(validation, NUM_SAMPLED), UnreadablePhotographs(max_share=1.0)
@@ -123,6 +128,14 @@ class LinearProbe:
             Features(array, train_rows, train_labels, scaler, self._device),
             Features(array, rows, labels, scaler, self._device),
         )
+
+    def _rows(
+        self, extractor: FeatureExtractor, split: Split, name: str, num_views: int
+    ) -> tuple[npt.NDArray[np.int64], Labels]:
+        with self._recorder.phase(f"features {name}") as fields:
+            found = extractor.rows(split, self._unreadable, name=name, stop=self._stop, num_views=num_views)
+            fields |= {**extractor.seconds, "num_photographs": len(split), "num_threads": self._num_threads}
+        return found
 
     @contextmanager
     def _open_cache(self, key: str, num_rows: int, num_features: int) -> Iterator[FeatureCache]:

@@ -5,7 +5,7 @@ logits and one for the gradients, whatever the number of trials.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import torch
@@ -16,6 +16,8 @@ from container.errors import UserError
 from container.lifecycle import StopSignal
 from train.calibration import fit_temperatures
 from train.config import TrainingConfig
+from train.debugger.recorder import Recorder
+from train.debugger.step_times import SummedSteps
 from train.features import Features
 from train.history import History
 
@@ -33,6 +35,8 @@ DEFAULT_BATCH_SIZE, BATCH_SIZES = 32, (32, 128, 512)
 
 WARMUP_SHARE = 0.05
 """Share of the steps in which the learning rate rises from 0 to its peak."""
+
+STAGE = "linear_probe"
 
 CPU = torch.device("cpu")
 
@@ -177,7 +181,11 @@ class HeadGroup:
         flat = features @ self.weight.flatten(0, 1).T
         return flat.view(len(features), *self.bias.shape) + self.bias
 
-    def step(self, features: Tensor, labels: Tensor) -> None:
+    def lr(self, index: int) -> float:
+        """Tell a trial's learning rate in the last step."""
+        return float(self._lr[index]) * warmup_cosine(max(0, self._step - 1), self._num_steps)
+
+    def step(self, features: Tensor, labels: Tensor, end_part: Callable[[str], None] = lambda _part: None) -> None:
         """Train every head on a batch: cross-entropy with label smoothing, AdamW."""
         logits = self.logits(features)
         log_probabilities = functional.log_softmax(logits, dim=-1)
@@ -185,8 +193,10 @@ class HeadGroup:
         target[torch.arange(len(labels), device=self._device), :, labels] = self._on[:, 0]
         self.loss_sum -= (target * log_probabilities).sum(dim=(0, 2))
         self.num_correct += (logits.argmax(-1) == labels[:, None]).sum(0)
+        end_part("forward")
         gradient = (log_probabilities.exp() - target) / len(labels)
         weight_gradient = (gradient.flatten(1).T @ features).view_as(self.weight)
+        end_part("backward")
         lr = (self._lr * warmup_cosine(self._step, self._num_steps))[:, None]
         self._step += 1
         keep = 1 - lr * self._weight_decay[:, None]
@@ -198,6 +208,7 @@ class HeadGroup:
             weight[part].mul_(keep[part])
             self._adam(weight[part], weight_gradient.flatten(1)[part], first[part], second[part], lr[part])
         self._adam(self.bias, gradient.sum(0), self._bias_first, self._bias_second, lr)
+        end_part("optimizer")
 
     def _adam(self, parameter: Tensor, gradient: Tensor, first: Tensor, second: Tensor, lr: Tensor) -> None:
         """Kingma and Ba, "Adam" (2015), algorithm 1, with a learning rate for each trial."""
@@ -215,8 +226,15 @@ class HeadSearch:
     """
 
     def __init__(
-        self, train: Features, validation: Features, num_classes: int, trials: Sequence[Trial], epochs: int
+        self,
+        train: Features,
+        validation: Features,
+        num_classes: int,
+        trials: Sequence[Trial],
+        epochs: int,
+        recorder: Recorder | None = None,
     ) -> None:
+        self._recorder = recorder or Recorder()
         self._train = train
         self._validation = validation
         self._epochs = epochs
@@ -237,25 +255,44 @@ class HeadSearch:
         generator = torch.Generator().manual_seed(seed)
         prune_at = {math.ceil(share * self._epochs): kept for share, kept in PRUNING}
         num_trials = sum(len(group.trials) for group in self._groups)
+        times = self._begin_stage(num_trials)
         for epoch in range(1, self._epochs + 1):
+            times.begin()
             for group in self._groups:
                 group.begin_epoch()
                 for features, labels in self._train.batches(group.trials[0].batch_size, generator):
-                    group.step(features, labels)
-            self._record(head, history)
+                    times.end_part("data_wait")
+                    group.step(features, labels, times.end_part)
+            with self._recorder.pause("validation", STAGE, epoch):
+                lr = self._record(head, history)
+            times.end(epoch, self._steps_per_epoch(), len(self._groups) * len(self._train), history.rows[-1], lr)
             if stop.requested or epoch == self._epochs:
                 return self._finish(head, history, epoch)
             if epoch in prune_at:
                 self._prune(max(1, round(prune_at[epoch] * num_trials)), epoch)
         raise AssertionError("the last epoch returns")
 
-    def _record(self, head: nn.Linear, history: History) -> None:
-        """Validate every head, and note the epoch of the one with the lowest loss."""
+    def _begin_stage(self, num_trials: int) -> SummedSteps:
+        sizes = [group.trials[0].batch_size for group in self._groups]
+        num_steps = self._steps_per_epoch()
+        self._recorder.write(
+            "stage", stage=STAGE, epochs=self._epochs, steps_per_epoch=num_steps, batch_size=min(sizes),
+            num_workers=0, merged=num_steps, num_trials=num_trials,
+        )  # fmt: skip
+        return SummedSteps(self._recorder, STAGE)
+
+    def _steps_per_epoch(self) -> int:
+        return sum(-(-len(self._train) // group.trials[0].batch_size) for group in self._groups)
+
+    def _record(self, head: nn.Linear, history: History) -> float:
+        """Validate every head, and note the epoch of the one with the lowest loss; return its learning rate."""
         judged = [(self._losses(group), group) for group in self._groups]
         losses, group = min(judged, key=lambda pair: float(pair[0].min()))
         if not math.isfinite(float(losses.min())):
             raise UserError("training diverged; set a lower lr, such as a tenth of this one")
-        self._leave(head, history, group, int(losses.argmin()))
+        index = int(losses.argmin())
+        self._leave(head, history, group, index)
+        return group.lr(index)
 
     def _leave(self, head: nn.Linear, history: History, group: HeadGroup, index: int) -> None:
         """Put a head in its place, and note the epoch that it has been through."""
@@ -263,7 +300,7 @@ class HeadSearch:
         train_loss = float(group.loss_sum[index]) / len(self._train)
         train_accuracy = float(group.num_correct[index]) / len(self._train)
         validation = self._logits(group)[:, index].cpu().numpy(), self._validation.labels.cpu().numpy()
-        history.record("linear_probe", head, train_loss, train_accuracy, validation, replaces=True)
+        history.record(STAGE, head, train_loss, train_accuracy, validation, replaces=True)
 
     def _logits(self, group: HeadGroup) -> Tensor:
         return torch.cat([group.logits(features) for features, _ in self._validation.chunks()])

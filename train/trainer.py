@@ -3,10 +3,13 @@
 import contextlib
 import copy
 import logging
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import torch
 from timm.utils.model_ema import ModelEmaV3
 from torch import nn
@@ -16,11 +19,13 @@ from tqdm import tqdm
 from classifier.architectures import Network
 from classifier.engines import Normalizer, TorchEngine
 from classifier.errors import ImageError
-from classifier.preprocessing import Preprocessing
+from classifier.preprocessing import Preprocessing, load_pixels
 from container.lifecycle import StopSignal
 from train.augment import BatchMixer, class_weights, dominant
 from train.config import Precision
 from train.data import Photographs
+from train.debugger.recorder import Recorder, StageRecorder
+from train.debugger.watcher import Outcome, Stage
 from train.features import UnreadablePhotographs, run_split, sample
 from train.history import EarlyStopping, History, Labels, Logits
 from train.optim import Recipe
@@ -46,6 +51,11 @@ class Step:
         self._recipe = recipe
         self._network = network
         self._num_batches = 0
+
+    @property
+    def lr(self) -> float:
+        """Tell the highest learning rate of the next update."""
+        return max(float(group["lr"]) for group in self.optimizer.param_groups)
 
     def backward(self, loss: torch.Tensor) -> None:
         """Add a batch's gradients to those of the step."""
@@ -96,6 +106,7 @@ class FineTuner:
         num_threads: int,
         photograph_cache: bool | None = False,
         cache_directory: Path | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         """Take the job's parts; `num_workers` and `photograph_cache` None let the tuner choose."""
         self._network = network
@@ -108,6 +119,7 @@ class FineTuner:
         self._photograph_cache = photograph_cache
         self._cache_directory = cache_directory
         self._normalize = Normalizer(preprocessing, self._device)
+        self._recorder = recorder or Recorder()
 
     def run(self, recipe: Recipe, history: History, stop: StopSignal) -> None:
         """Train for the recipe's epochs; the best epoch's weights are left in the network."""
@@ -132,22 +144,50 @@ class FineTuner:
         step = Step(recipe, network, self._device, len(loader))
         forward = self._compiled(recipe, step) if recipe.compile else network
         early = EarlyStopping(recipe.early_stopping_patience, recipe.early_stopping_min_delta)
+        steps = self.begin_stage(loader, recipe, forward, step)
         for epoch in range(recipe.epochs):
+            started = time.perf_counter()
             sampler.epoch = epoch
-            result = self.train_one_epoch(loader, recipe, forward, step, stop)
+            steps.begin_epoch(epoch + 1)
+            result = self.train_one_epoch(loader, recipe, forward, step, steps, stop)
             if epoch == 0 and not stop.requested:
                 skipped = {train.photographs[index]: error for index, error in result.unreadable.items()}
                 self._unreadable.add(skipped, len(train))
             if stop.requested and history.best is not None:
                 break
             trained = step.ema.module if step.ema is not None else network
-            validation = self._validate(trained, stop)
-            evaluation = history.record(recipe.stage, trained, result.loss, result.accuracy, validation)
+            with self._recorder.pause("validation", recipe.stage, epoch + 1):
+                validation = self._validate(trained, stop)
+                evaluation = history.record(recipe.stage, trained, result.loss, result.accuracy, validation)
+            seconds = time.perf_counter() - started
+            self._recorder.epoch(recipe.stage, epoch + 1, seconds, history.rows[-1], step.lr)
+            steps.end_epoch(lambda: self._validation_batches(recipe.batch_size))
             if stop.requested:
                 break
             if early.is_over(evaluation.loss) and epoch + 1 < recipe.epochs:
                 logger.info("early stopping after epoch %d of %d", epoch + 1, recipe.epochs)
                 break
+        steps.end()
+
+    def begin_stage(self, loader: "DataLoader[Item]", recipe: Recipe, forward: nn.Module, step: Step) -> StageRecorder:
+        """Begin to watch the epochs of a recipe."""
+        train, num_classes = self._photographs.train, len(self._photographs.class_names)
+        weights = class_weights(train.labels, num_classes) if recipe.class_balance == "loss" else None
+        stage = Stage(
+            name=recipe.stage,
+            epochs=recipe.epochs,
+            steps_per_epoch=len(loader),
+            batch_size=recipe.batch_size,
+            num_workers=loader.num_workers,
+            accumulation=recipe.gradient_accumulation_steps,
+            network=self._network,
+            criterion=recipe.criterion(weights).to(self._device),
+            optimizer=step.optimizer,
+            device=self._device,
+            is_compiled=forward is not self._network,
+            settings=asdict(recipe),
+        )
+        return self._recorder.begin_stage(stage)
 
     def _open_cache(self, recipe: Recipe) -> PhotographCache | None:
         # A single epoch reads nothing twice.
@@ -191,46 +231,69 @@ class FineTuner:
         return torch.autocast(self._device.type, dtype) if dtype is not None else contextlib.nullcontext()
 
     def train_one_epoch(
-        self, loader: "DataLoader[Item]", recipe: Recipe, forward: nn.Module, step: Step, stop: StopSignal
+        self,
+        loader: "DataLoader[Item]",
+        recipe: Recipe,
+        forward: nn.Module,
+        step: Step,
+        steps: StageRecorder,
+        stop: StopSignal,
     ) -> EpochResult:
         """Train on every batch once. Nothing in the loop waits for the device."""
         set_training(self._network, freeze_batch_norm=recipe.freeze_batch_norm)
-        train, num_classes = self._photographs.train, len(self._photographs.class_names)
-        weights = class_weights(train.labels, num_classes) if recipe.class_balance == "loss" else None
-        criterion = recipe.criterion(weights).to(self._device)
-        mix = BatchMixer(recipe.mixup_alpha, recipe.cutmix_alpha, num_classes)
+        mix = BatchMixer(recipe.mixup_alpha, recipe.cutmix_alpha, len(self._photographs.class_names))
         loss_sum = torch.zeros((), device=self._device)
         num_correct = torch.zeros((), dtype=torch.int64, device=self._device)
         num_images, unreadable = 0, dict[int, ImageError]()
-        for number, (pixels, labels, skipped) in enumerate(tqdm(loader, desc="train", unit="step", disable=None), 1):
+        batches = steps.batches(tqdm(loader, desc="train", unit="step", disable=None))
+        for number, (pixels, labels, skipped) in enumerate(batches, 1):
             unreadable.update(skipped)
             if stop.requested:
                 break
             if len(labels) >= MIN_BATCH:
                 images, targets = mix(self._normalize(pixels), labels.to(self._device, non_blocking=True))
+                steps.end_part("copy")
                 with self._autocast(step.dtype):
                     logits = forward(images)
-                    loss = criterion(logits, targets)
+                    loss = steps.stage.criterion(logits, targets)
+                steps.end_forward(Outcome(images, logits, loss))
                 step.backward(loss)
+                steps.end_part("backward")
                 loss_sum += loss.detach() * len(labels)
                 num_correct += (logits.detach().argmax(1) == dominant(targets)).sum()
                 num_images += len(labels)
             if number % recipe.gradient_accumulation_steps == 0 or number == len(loader):
                 step.update()
+            steps.end_step()
+        steps.end_steps()
         return EpochResult(float(loss_sum) / max(1, num_images), float(num_correct) / max(1, num_images), unreadable)
 
     def _validate(self, network: nn.Module, stop: StopSignal) -> tuple[Logits, Labels]:
         split = self._photographs.validation
-        if stop.requested:
+        if stop.is_urgent:
             # A stop in the first epoch: a taste of the validation photographs tells what is saved.
             split = sample(split, 4 * self._num_threads)
         engine = TorchEngine(network, self._preprocessing, str(self._device))
         collector = UnreadablePhotographs(max_share=1.0)
-        logits, labels = run_split(
+        logits, read = run_split(
             engine, self._preprocessing, split, collector, name="validation", num_threads=self._num_threads
         )
         self._unreadable.reasons.update(collector.reasons)
-        return logits, labels
+        return logits, read.labels
+
+    def _validation_batches(self, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Give the validation photographs as images and labels on the device, a batch at a time."""
+        split = self._photographs.validation
+        for start in range(0, len(split), batch_size):
+            readable = [
+                i
+                for i in range(start, min(start + batch_size, len(split)))
+                if split.photographs[i] not in self._unreadable.reasons
+            ]
+            if readable:
+                pixels = np.stack([load_pixels(split.photographs[i], self._preprocessing) for i in readable])
+                labels = torch.from_numpy(split.labels[readable]).to(self._device)
+                yield self._normalize(torch.from_numpy(pixels)), labels
 
 
 def set_training(network: nn.Module, *, freeze_batch_norm: bool) -> None:

@@ -187,6 +187,7 @@ class Record:
     job: Row
     """Empty when the job was killed before it wrote anything."""
     data: Row | None
+    """The last line on them, which tells of what could not be read."""
     phases: list[Row]
     stages: list[Row]
     steps: Steps
@@ -219,6 +220,9 @@ class _Lines:
     def first(self, kind: str) -> Row | None:
         return next(iter(self.of(kind)), None)
 
+    def last(self, kind: str) -> Row | None:
+        return next(reversed(self.of(kind)), None)
+
 
 def read_record(file: Path) -> Record:
     """Read a record, of a job that ended, was killed or still runs. Raises OSError when there is none."""
@@ -231,7 +235,7 @@ def build_record(rows: Iterable[Mapping[str, Any]]) -> Record:
     lines = _sorted(rows)
     return Record(
         job=lines.first("job") or {},
-        data=lines.first("data"),
+        data=lines.last("data"),
         phases=lines.of("phase"),
         stages=lines.of("stage"),
         steps=_steps(lines.of("steps")),
@@ -288,11 +292,9 @@ def _steps(blocks: list[Row]) -> Steps:
             values = block.get(name)
             # numpy reads None and the names of non-finite numbers as what they stand for.
             column += values if isinstance(values, list) and len(values) == num_rows else [None] * num_rows
-    return Steps(
-        stage=np.array(stage, dtype=np.str_),
-        **{name: np.array(values, dtype=np.int64) for name, values in whole.items()},
-        **{name: np.array(values, dtype=np.float64) for name, values in columns.items()},
-    )
+    arrays: dict[str, Any] = {name: np.array(values, dtype=np.int64) for name, values in whole.items()}
+    arrays |= {name: np.array(values, dtype=np.float64) for name, values in columns.items()}
+    return Steps(stage=np.array(stage, dtype=np.str_), **arrays)
 
 
 def _samples(rows: list[Row]) -> SystemSamples:
@@ -317,20 +319,19 @@ def _table(rows: list[list[Any]]) -> Floats:
     return np.array(padded, dtype=np.float64).reshape(len(rows), width)
 
 
-_FLOATS = ("mean", "mean_abs", "std", "min", "max", "p5", "p95", "zeros")
-_OPTIONAL = ("ratio", "max_abs_change")
-_PERCENTILES = ("activity", "saturated")
+_SINGLE = frozenset({"mean", "mean_abs", "std", "min", "max", "p5", "p95", "zeros", "ratio", "max_abs_change"})
+_PERCENTILES = frozenset({"activity", "saturated"})
+_NAMES = tuple(column.name for column in fields(TensorRow))
 
 
 def _tensor_row(row: Row) -> TensorRow | None:
     """Read a row of statistics; None when it lacks some."""
+    known = {name: row[name] for name in _NAMES if row.get(name) is not None}
+    for name in _SINGLE & known.keys():
+        known[name] = float(known[name])
+    for name in _PERCENTILES & known.keys():
+        known[name] = tuple(map(float, known[name]))
     try:
-        return TensorRow(
-            row["stage"], row["step"], row["epoch"], row["mode"], row["collection"], row["name"], row["size"],
-            *[float(row[name]) for name in _FLOATS],
-            row["nan"], row["inf"],
-            *[None if row.get(name) is None else float(row[name]) for name in _OPTIONAL],
-            *[None if row.get(name) is None else tuple(map(float, row[name])) for name in _PERCENTILES],
-        )  # fmt: skip
-    except KeyError:
+        return TensorRow(**known)
+    except TypeError:
         return None

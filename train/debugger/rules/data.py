@@ -235,13 +235,13 @@ def unreadable_photographs(record: Record, parameters: UnreadablePhotographs) ->
     counts = data.get("counts") or {}
     total = sum(sum(by_class) for by_class in counts.values() if by_class)
     unreadable = int(data.get("unreadable") or 0)
-    if total + unreadable == 0:
+    if total == 0:
         return not_applicable("the photographs were not listed")
     if unreadable == 0:
         return Outcome(total)
-    share = unreadable / (total + unreadable)
+    share = unreadable / total
     return Outcome(
-        total + unreadable,
+        total,
         triggered=unreadable,
         finding=f"{unreadable} photographs ({share:.1%}) cannot be read and were left out.",
         advice="Repair or remove the files in unreadable.csv; max_unreadable=0 refuses such data.",

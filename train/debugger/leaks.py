@@ -1,0 +1,56 @@
+"""Photographs with equal contents in two splits, which make results look better than they are."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Sequence
+from pathlib import Path
+
+from train.data import Photographs
+
+HEAD_BYTES = 4096
+"""Read of photographs of equal size, before whole ones are."""
+
+Found = tuple[str, Path]
+"""A split and a photograph of it."""
+
+
+def find_leaks(photographs: Photographs) -> list[tuple[Found, Found]]:
+    """Pair each photograph of validation and test with one of an earlier split that has the same contents.
+
+    Only photographs of equal size are opened, and only those with the same beginning are read to their end.
+    """
+    splits = {"train": photographs.train, "validation": photographs.validation, "test": photographs.test}
+    every = [(name, file) for name, split in splits.items() if split is not None for file in split.photographs]
+    groups = [every]
+    for measure in (size_of, head_of, digest_of):
+        groups = [same for group in groups for same in shared(group, measure)]
+    return [(later, group[0]) for group in groups for later in group[1:] if later[0] != group[0][0]]
+
+
+def shared(group: Sequence[Found], measure: Callable[[Path], Hashable]) -> list[list[Found]]:
+    """Group photographs of which something is equal, and keep the groups with more than one split."""
+    groups: dict[Hashable, list[Found]] = defaultdict(list)
+    for split, file in group:
+        try:
+            groups[measure(file)].append((split, file))
+        except OSError:
+            # An unreadable photograph is told of where it is decoded.
+            continue
+    return [same for same in groups.values() if len({split for split, _ in same}) > 1]
+
+
+def size_of(file: Path) -> int:
+    """Tell the bytes of a file."""
+    return file.stat().st_size
+
+
+def head_of(file: Path) -> bytes:
+    """Read the beginning of a file."""
+    with file.open("rb") as stream:
+        return stream.read(HEAD_BYTES)
+
+
+def digest_of(file: Path) -> bytes:
+    """Digest the contents of a file."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "blake2b").digest()
