@@ -10,7 +10,8 @@ from rule_records import Event, data, epochs, falling, job, record, samples, sta
 
 from train.debugger.monitor import MAX_STEPS, RuleMonitor, halved
 from train.debugger.record import build_record
-from train.debugger.rule_settings import LossNotDecreasing, RuleSettings
+from train.debugger.rule_settings import RuleSettings
+from train.debugger.training_parameters import LossNotDecreasing
 
 
 class Stop:

@@ -46,11 +46,10 @@ def largest_interval(stage: Stage) -> int:
 class TensorWatcher(Watcher):
     """Records statistics of tensors on some of the steps."""
 
-    def __init__(
-        self, recorder: Recorder, interval: int | None, saturation: SaturatedActivation = SaturatedActivation()
-    ) -> None:
+    def __init__(self, recorder: Recorder, interval: int | None, saturation: SaturatedActivation | None = None) -> None:
         """Take what is told, the steps between two statistics, and beyond which inputs activations saturate."""
         super().__init__()
+        saturation = saturation or SaturatedActivation()
         self._limits = {
             "tanh": (saturation.threshold_tanh_min, saturation.threshold_tanh_max),
             "sigmoid": (saturation.threshold_sigmoid_min, saturation.threshold_sigmoid_max),
