@@ -32,13 +32,20 @@ def test_a_fall_counts_from_diff_percent_on(end: float, expected: bool) -> None:
     assert fires("LossNotDecreasing", given, diff_percent=5)
 
 
-@pytest.mark.parametrize(("end", "expected"), [(1.04, False), (1.2, True), (100.0, True)])
+@pytest.mark.parametrize(("end", "expected"), [(1.02, False), (1.2, True), (100.0, True)])
 def test_a_rise_counts_from_increase_threshold_percent_on(end: float, expected: bool) -> None:
-    rising = [1.0] * 40 + [end] * 80
+    rising = noisy([1.0] * 40 + [end] * 80, 0.1)
     result = judge("LossNotDecreasing", record(steps(rising, lr=0.5), stage()), diff_percent=0)
-    assert (result.status == "IssuesFound" and "rose" in result.finding) is expected
+    assert ("stayed" not in result.finding) is expected
     if expected:
         assert "lr=0.05" in result.advice
+
+
+@pytest.mark.parametrize(("end", "expected"), [(1.0, False), (1.1, True)])
+def test_a_loss_that_exploded_and_ends_above_guessing_is_found(end: float, expected: bool) -> None:
+    # Guessing between two classes gives 0.69; one and a half times that is 1.04.
+    given = record(data([50, 50]), steps([0.69, *falling(79, 1e9, 10), *[end] * 80]))
+    assert fires("LossNotDecreasing", given) is expected
 
 
 def test_a_loss_that_gives_back_most_of_its_fall_is_found() -> None:
@@ -141,7 +148,7 @@ def begun(variances: tuple[float, float], losses: list[float], spread: float = 0
     ((1.0, 10.1), [60.0] * 20 + falling(20, 60, 1), True),
     ((1.0, 9.9), [60.0] * 20 + falling(20, 60, 1), False),
     ((1.0, 10.1), falling(40, 0.7, 0.2), False),
-    ((1.0, 10.1), [0.69, 0.7] * 20, True),
+    ((1.0, 10.1), [0.69, 0.7] * 20, False),
 ])  # fmt: skip
 def test_first_weights_are_poor_when_layers_differ_and_training_does_not_get_going(
     variances: tuple[float, float], losses: list[float], expected: bool
@@ -149,9 +156,13 @@ def test_first_weights_are_poor_when_layers_differ_and_training_does_not_get_goi
     assert fires("PoorWeightInitialization", record(*begun(variances, losses))) is expected
 
 
-@pytest.mark.parametrize(("spread", "expected"), [(0.00099, True), (0.0011, False)])
-def test_first_weights_are_poor_when_gradients_hardly_differ(spread: float, expected: bool) -> None:
-    given = record(*begun((1.0, 1.0), [0.69, 0.7] * 20, spread))
+@pytest.mark.parametrize(("variance", "spread", "expected"), [
+    (10.1, 0.00099, True), (10.1, 0.0011, False), (9.9, 0.00099, False),
+])  # fmt: skip
+def test_first_weights_are_poor_when_the_loss_stays_and_both_signs_are_there(
+    variance: float, spread: float, expected: bool
+) -> None:
+    given = record(*begun((1.0, variance), [0.69, 0.7] * 20, spread))
     assert fires("PoorWeightInitialization", given) is expected
 
 

@@ -68,15 +68,20 @@ def test_without_a_gpu_the_processors_are_looked_at() -> None:
     assert result.finding.startswith("The CPU has too little to do: 30 % busy")
 
 
+def epochs_of(*minimum: float, number: int = 80) -> list[Event]:
+    """Four epochs of 10 s, and samples of the processes' memory in them."""
+    return [job(), *work(number / 2, epochs=4), *samples([95.0] * number, process_bytes=minimum)]
+
+
 def grown(percent: float) -> list[float]:
-    """Memory of 80 samples that is level at first and then grows, from the end of what is passed over."""
-    return [1e9] * 20 + [1e9 * (1 + percent / 100 * i / 59) for i in range(60)]
+    """Memory of 80 samples that rises evenly, by a percentage from where it is judged from to the end."""
+    # The first epoch has 20 samples, and a quarter of the others is passed over.
+    return [1e9 * (1 + percent / 100 * max(0, i - 35) / 44) for i in range(80)]
 
 
-@pytest.mark.parametrize(("percent", "expected"), [(0.0, False), (4.5, False), (8.0, True), (100.0, True)])
+@pytest.mark.parametrize(("percent", "expected"), [(0.0, False), (5.0, False), (7.0, True), (100.0, True)])
 def test_memory_of_the_processes_grows_steadily(percent: float, expected: bool) -> None:
-    given = record(job(), work(40, epochs=4), samples([95.0] * 80, process_bytes=grown(percent)))
-    result = judge("GPUMemoryIncrease", given)
+    result = judge("GPUMemoryIncrease", record(epochs_of(*grown(percent))))
     assert (result.status == "IssuesFound") is expected
     if expected:
         assert result.severity == "problem"
@@ -85,13 +90,12 @@ def test_memory_of_the_processes_grows_steadily(percent: float, expected: bool) 
 
 
 def test_memory_that_levels_off_does_not_grow() -> None:
-    filled = [1e9] * 20 + [1e9 * (1 + min(i, 29) / 29) for i in range(60)]
-    assert not fires("GPUMemoryIncrease", record(job(), work(40, epochs=4), samples([95.0] * 80, process_bytes=filled)))
+    assert not fires("GPUMemoryIncrease", record(epochs_of(*[1e9 * (1 + min(i, 50) / 50) for i in range(80)])))
 
 
 def test_memory_that_goes_up_and_down_does_not_grow() -> None:
-    waves = [1e9 * (1 + 0.3 * (i // 10 % 2) + 0.001 * i) for i in range(80)]
-    assert not fires("GPUMemoryIncrease", record(job(), work(40, epochs=4), samples([95.0] * 80, process_bytes=waves)))
+    assert not fires("GPUMemoryIncrease", record(epochs_of(*[1e9 * (1 + 0.3 * (i // 5 % 2)) for i in range(80)])))
+    assert not fires("GPUMemoryIncrease", record(epochs_of(*[1e9 * (1 + i / 600 + 0.2 * (i % 2)) for i in range(80)])))
 
 
 def test_memory_may_grow_in_the_first_of_several_epochs() -> None:
@@ -101,9 +105,10 @@ def test_memory_may_grow_in_the_first_of_several_epochs() -> None:
 
 
 def test_gpu_memory_grows_in_points() -> None:
-    memory = [20.0] * 20 + [20 + i / 6 for i in range(60)]
-    given = record(job(num_gpus=1), work(40, epochs=4), samples([95.0] * 80, gpu=[[90.0] * 80], gpu_memory=memory))
-    assert judge("GPUMemoryIncrease", given).finding.startswith("Memory of GPU 0 grew steadily from 21 to 29")
+    memory = [20 + max(0, i - 35) * 10 / 44 for i in range(80)]
+    machine = samples([95.0] * 80, gpu=[[90.0] * 80], gpu_memory=memory)
+    given = record(job(num_gpus=1), work(40, epochs=4), machine)
+    assert judge("GPUMemoryIncrease", given).finding.startswith("Memory of GPU 0 grew steadily from 21 to 29 %")
     assert not fires("GPUMemoryIncrease", given, increase=10)
 
 

@@ -101,7 +101,7 @@ def test_the_batch_for_a_gpu_fills_its_memory_within_limits() -> None:
 
 def waiting(wait: float, num_workers: int, *, busy: float = 30.0, num_gpus: int = 0, cache: bool = True) -> Record:
     work = steps([1.0] * 100, epochs=2, times={"data_wait": wait, "forward": 1 - wait})
-    machine = samples([busy] * 100, gpu=[[50.0] * 100] * num_gpus, num_loaders=num_workers)
+    machine = samples([busy] * 100, gpu=[[50.0] * 100] * num_gpus, num_loaders=num_workers, process_cpu=4 * busy)
     asked = job(num_gpus=num_gpus, photograph_cache=cache)
     return record(asked, stage(epochs=2, num_workers=num_workers), work, machine)
 

@@ -15,20 +15,26 @@ def gradients(mean_abs: float, number: int = 4) -> list[Event]:
 
 @pytest.mark.parametrize(("mean_abs", "expected"), [(9.9e-8, True), (1e-7, False), (1.1e-7, False), (0.0, True)])
 def test_a_gradient_vanishes_below_the_threshold(mean_abs: float, expected: bool) -> None:
-    given = record(steps(falling(4)), gradients(mean_abs))
+    given = record(steps(falling(4, 2.0, 1.0)), gradients(mean_abs))
     assert fires("VanishingGradient", given) is expected
     assert fires("VanishingGradient", given, threshold=1e-9) is (mean_abs == 0)
 
 
-def test_a_small_gradient_at_a_low_loss_is_no_trouble() -> None:
-    assert not fires("VanishingGradient", record(steps([0.01] * 4), gradients(1e-9)))
+@pytest.mark.parametrize(("loss", "expected"), [(0.01, False), (0.011, True), (1.0, True), (9.0, True)])
+def test_a_gradient_may_fall_with_the_loss(loss: float, expected: bool) -> None:
+    assert fires("VanishingGradient", record(steps([loss] * 4), gradients(1e-9))) is expected
+
+
+def test_the_first_gradient_below_a_head_of_zeros_does_not_count() -> None:
+    first = tensor("gradient/conv.weight", "gradients", 3, mean_abs=(0.0, 0.01, 1e-9))
+    assert not fires("VanishingGradient", record(steps(falling(3)), first))
 
 
 def test_one_vanishing_layer_of_many_is_advice_and_many_are_a_problem() -> None:
     few = [row for i in range(9) for row in tensor(f"gradient/{i}.weight", "gradients", 4, mean_abs=0.01)]
     one = tensor("gradient/first.weight", "gradients", 4, mean_abs=1e-9)
     result = judge("VanishingGradient", record(steps(falling(4)), few, one))
-    assert (result.severity, result.triggered, result.datapoints, result.first_step) == ("advice", 4, 40, 0)
+    assert (result.severity, result.triggered, result.datapoints, result.first_step) == ("advice", 3, 40, 1)
     assert "gradient/first.weight" in result.finding
     assert judge("VanishingGradient", record(steps(falling(4)), gradients(1e-9))).severity == "problem"
 

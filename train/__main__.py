@@ -11,6 +11,7 @@ from container.lifecycle import StopSignal, run_training
 from container.paths import ContainerPaths
 from container.settings import declared, from_strings
 from train.config import TrainingConfig
+from train.debugger.rule_settings import PREFIX
 
 
 def main() -> int:
@@ -51,7 +52,7 @@ def parse_arguments(arguments: Sequence[str]) -> dict[str, str]:
     parser = argparse.ArgumentParser(prog="train", description=__doc__, epilog=epilog, allow_abbrev=False)
     for name, setting in declared(TrainingConfig).items():
         about = f"{setting.help} {setting.interval} {setting.unit}".strip().replace("%", "%%")
-        if name.startswith("rule_"):
+        if name.startswith(PREFIX):
             about = argparse.SUPPRESS
         parser.add_argument(f"--{name.replace('_', '-')}", dest=name, metavar="VALUE", help=about)
     return {name: text for name, text in vars(parser.parse_args(arguments)).items() if text is not None}

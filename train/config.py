@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from container.settings import group, setting
-from train.debugger.rule_settings import RuleSettings, StoppingRule
+from train.debugger.rule_settings import PREFIX, RuleSettings, StoppingRule
 
 Strategy = Literal["auto", "linear_probe", "finetune", "lp_ft"]
 OptimizerName = Literal["adamw", "adam", "sgd", "nag", "rmsprop", "adagrad", "adadelta"]
@@ -166,4 +166,4 @@ class TrainingConfig:
         (), "Rules of docs/rules.md that end training when they find trouble; the best model so far is kept.",
         example="ExplodingTensor,LossNotDecreasing",
     )  # fmt: skip
-    rules: RuleSettings = group(RuleSettings, "rule_")
+    rules: RuleSettings = group(RuleSettings, PREFIX)

@@ -20,6 +20,7 @@ from classifier.architectures import Network
 from classifier.engines import Normalizer, TorchEngine
 from classifier.errors import ImageError
 from classifier.preprocessing import Preprocessing, load_pixels
+from container.errors import UserError
 from container.lifecycle import StopSignal
 from train.augment import BatchMixer, class_weights, dominant
 from train.config import Precision
@@ -158,6 +159,9 @@ class FineTuner:
             trained = step.ema.module if step.ema is not None else network
             with self._recorder.pause("validation", recipe.stage, epoch + 1):
                 validation = self._validate(trained, stop)
+                if not np.isfinite(validation[0]).all():
+                    self._diverged(epoch + 1, recipe, history)
+                    break
                 evaluation = history.record(recipe.stage, trained, result.loss, result.accuracy, validation)
             seconds = time.perf_counter() - started
             self._recorder.epoch(recipe.stage, epoch + 1, seconds, history.rows[-1], step.lr)
@@ -168,6 +172,13 @@ class FineTuner:
                 logger.info("early stopping after epoch %d of %d", epoch + 1, recipe.epochs)
                 break
         steps.end()
+
+    def _diverged(self, epoch: int, recipe: Recipe, history: History) -> None:
+        """Tell that the network answers no numbers any more. Raises UserError when no epoch before is worth keeping."""
+        advice = f"set a lower lr than {recipe.lr:g}, such as a tenth of it, or max_grad_norm=1.0"
+        if history.best is None:
+            raise UserError(f"training diverged in epoch {epoch}: the network answers infinite or no numbers; {advice}")
+        logger.warning("training diverged in epoch %d; the best model so far is kept; %s", epoch, advice)
 
     def begin_stage(self, loader: "DataLoader[Item]", recipe: Recipe, forward: nn.Module, step: Step) -> StageRecorder:
         """Begin to watch the epochs of a recipe."""

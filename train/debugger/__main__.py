@@ -10,13 +10,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from container.errors import UserError
-from container.settings import build, declared, flat, from_strings
+from container.settings import flat, from_strings
 from train.debugger.record import RECORD_NAME, Record, named_non_finite, read_record
-from train.debugger.rule_settings import RuleSettings
+from train.debugger.rule_settings import PREFIX, RuleSettings
 from train.debugger.rules import RuleResult, evaluate_rules
 from train.debugger.smdebug_record import is_smdebug, read_smdebug
 
-PREFIX = "rule_"
 WIDEST = 160
 
 
@@ -62,11 +61,10 @@ def settings_of(record: Record, given: Sequence[str]) -> RuleSettings:
         raise UserError(f"--set {wrong[0]}: expected NAME=VALUE")
     pairs = (item.split("=", 1) for item in given)
     texts = {name.replace("-", "_").removeprefix(PREFIX): text for name, text in pairs}
-    asked = from_strings(RuleSettings, texts, source="parameter of a rule")
-    known = {PREFIX + name: value for name, value in flat(asked).items() if name in texts}
-    job = record.job.get("hyperparameters", {})
-    of_job = {PREFIX + name: job[PREFIX + name] for name in declared(RuleSettings) if PREFIX + name in job}
-    return build(RuleSettings, {**of_job, **known}, PREFIX)
+    asked = flat(from_strings(RuleSettings, texts, source="parameter of a rule"))
+    return RuleSettings.of_job(
+        {**record.job.get("hyperparameters", {}), **{PREFIX + name: asked[name] for name in texts}}
+    )
 
 
 def table(results: Iterable[RuleResult], width: int) -> list[str]:

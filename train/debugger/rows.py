@@ -21,7 +21,7 @@ from train.data import Photographs, Split
 from train.debugger.clock import Clock
 from train.debugger.leaks import Found
 from train.debugger.machine import limiting_group, processor_name, total_memory
-from train.debugger.rule_settings import RuleSettings
+from train.debugger.rule_settings import PREFIX, RuleSettings
 
 NUM_HARDEST = 24
 MAX_LISTED = 100
@@ -55,7 +55,7 @@ def job_row(config: TrainingConfig, strategy: str, device: str, resources: Resou
 
 def hyperparameters(config: TrainingConfig) -> dict[str, Any]:
     """List a job's hyperparameters, without the parameters of rules that have their default."""
-    defaults = flat(RuleSettings(), "rule_")
+    defaults = flat(RuleSettings(), PREFIX)
     return {name: value for name, value in flat(config).items() if name not in defaults or value != defaults[name]}
 
 

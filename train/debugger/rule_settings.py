@@ -7,10 +7,11 @@ knows which tensor is what. Imports the standard library only.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from container.settings import group
+from container.settings import build, group
 from train.debugger.machine_parameters import (
     BatchSize,
     CPUBottleneck,
@@ -44,6 +45,9 @@ from train.debugger.training_parameters import (
     VanishingGradient,
     WeightUpdateRatio,
 )
+
+PREFIX = "rule_"
+"""Of the hyperparameters that are parameters of rules."""
 
 StoppingRule = Literal[
     "VanishingGradient",
@@ -119,3 +123,8 @@ class RuleSettings:
     overall_system_usage: OverallSystemUsage = rule(OverallSystemUsage)
     overall_framework_metrics: OverallFrameworkMetrics = rule(OverallFrameworkMetrics)
     step_outlier: StepOutlier = rule(StepOutlier)
+
+    @classmethod
+    def of_job(cls, hyperparameters: Mapping[str, Any]) -> "RuleSettings":
+        """Take the parameters that a job was given; the others have their defaults."""
+        return build(cls, hyperparameters, PREFIX)

@@ -12,7 +12,7 @@ COUNT = "[1, 1000000]"
 
 @dataclass(frozen=True)
 class VanishingGradient:
-    """Finds weights whose gradient has a mean absolute value below `threshold` while there is still a loss to lower."""
+    """Finds weights whose mean absolute gradient is below `threshold`, times the loss where that is below 1."""
 
     threshold: float = setting(1e-7, "Mean absolute gradient.", interval=POSITIVE)
 
@@ -50,11 +50,10 @@ class SaturatedActivation:
 
 @dataclass(frozen=True)
 class PoorWeightInitialization:
-    """Finds first weights from which training does not get going.
+    """Finds first weights from which training does not get going, by three signs of AWS's, of which one is no trouble.
 
-    The loss starts far above guessing or stays flat, and in the first `steps` logged steps layers differ in variance
-    by more than `threshold` or gradients spread less than `distribution_range`. AWS takes any one of these; each alone
-    is common in healthy networks.
+    In the first `steps` logged steps layers differ in variance by more than `threshold`, or gradients spread less than
+    `distribution_range`, where the loss begins far above guessing; or both, in most layers, where it stays flat.
     """
 
     threshold: float = setting(
@@ -107,7 +106,7 @@ class LossNotDecreasing:
     """Compares the training loss of the last third of a stage with the first, and the last steps with the best ones.
 
     It fires where the loss is not lower by `diff_percent` beyond its noise, is higher by `increase_threshold_percent`,
-    or has given back more than half of its fall.
+    has given back more than half of its fall, or ends above both guessing and its begin.
     """
 
     num_steps: int = setting(10, "Steps that a mean is taken over at least.", unit="steps", interval=COUNT)

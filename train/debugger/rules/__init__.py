@@ -8,7 +8,7 @@ from dataclasses import fields
 
 from train.debugger.record import Record
 from train.debugger.rule_settings import RuleSettings
-from train.debugger.rules import data, losses, machine, steps, tensors
+from train.debugger.rules import batches, data, initialization, losses, machine, memory, steps, tensors
 from train.debugger.rules.result import Judge, RuleResult, Severity, Status, result
 
 __all__ = ["JUDGES", "RuleResult", "Severity", "Status", "evaluate_rules"]
@@ -18,7 +18,7 @@ JUDGES: Mapping[str, Judge] = {
     "exploding_tensor": tensors.exploding_tensor,
     "dead_relu": tensors.dead_relu,
     "saturated_activation": tensors.saturated_activation,
-    "poor_weight_initialization": losses.poor_weight_initialization,
+    "poor_weight_initialization": initialization.poor_weight_initialization,
     "weight_update_ratio": tensors.weight_update_ratio,
     "unchanged_tensor": tensors.unchanged_tensor,
     "tensor_variance": tensors.tensor_variance,
@@ -32,10 +32,10 @@ JUDGES: Mapping[str, Judge] = {
     "leakage": data.leakage,
     "unreadable_photographs": data.unreadable_photographs,
     "stalled_training": steps.stalled_training,
-    "batch_size": steps.batch_size,
+    "batch_size": batches.batch_size,
     "cpu_bottleneck": machine.cpu_bottleneck,
-    "dataloader": steps.dataloader,
-    "gpu_memory_increase": machine.gpu_memory_increase,
+    "dataloader": batches.dataloader,
+    "gpu_memory_increase": memory.gpu_memory_increase,
     "io_bottleneck": machine.io_bottleneck,
     "load_balancing": machine.load_balancing,
     "low_gpu_utilization": machine.low_gpu_utilization,

@@ -29,6 +29,9 @@ ENOUGH_OF_CLASS = 5
 MISTAKEN = 3
 """Photographs of a pair of classes below which a confusion is chance."""
 
+LEARNT = 0.6
+"""Accuracy, or twice that of guessing if lower, from which mistakes tell of classes and not of the network."""
+
 MERGED = 0.3
 """Share taken for each other, both ways, from which two classes are one and the same."""
 
@@ -47,10 +50,10 @@ def class_imbalance(record: Record, parameters: ClassImbalance) -> Outcome:
     if num_photographs < samples or len(counts) < 2 or len(names) != len(counts):
         return not_applicable(f"fewer than {samples} training photographs were counted")
     ratio = max(counts) / max(1, min(counts))
-    missed = missed_classes(record, parameters.threshold_misprediction)
     rare = [
         name for name, count in zip(names, counts, strict=True) if count * parameters.threshold_imbalance < max(counts)
     ]
+    missed = missed_classes(record, parameters.threshold_misprediction, rare)
     missed_rare = [name for name in rare if name in missed]
     details = {"counts": dict(zip(names, counts, strict=True)), "missed": missed}
     used = {"samples": samples}
@@ -107,24 +110,17 @@ def index_of(label: Any, names: list[str]) -> int:
     return names.index(label) if isinstance(label, str) else int(label)
 
 
-def missed_classes(record: Record, threshold: float) -> list[str]:
-    """Name the classes of which more than a share is missed, surely so, by a network that finds most others."""
+def missed_classes(record: Record, threshold: float, rare: list[str]) -> list[str]:
+    """Name the classes of which more than a share is missed: rare ones, and others where the network finds most."""
     matrix = confusion_matrix(record)
     if matrix is None or np.trace(matrix) < matrix.sum() / 2:
         return []
-    totals, found = matrix.sum(axis=1), np.diag(matrix)
     names = (record.data or {})["class_names"]
-    return [
-        names[i]
-        for i in np.flatnonzero(totals > 0)
-        if 1 - found[i] / totals[i] > threshold and (totals[i] >= ENOUGH_OF_CLASS or is_rare(record, i, totals[i]))
-    ]
-
-
-def is_rare(record: Record, index: int, num_evaluated: float) -> bool:
-    """Tell whether a class has so few photographs to train that even few missed ones are no chance."""
-    counts = ((record.data or {}).get("counts") or {}).get("train") or []
-    return index < len(counts) and counts[index] <= max(num_evaluated, 2)
+    totals, found = matrix.sum(axis=1), np.diag(matrix)
+    recalls = found / totals.clip(min=1)
+    finds_most = (recalls[totals > 0] >= 1 / 2).mean() > 1 / 2
+    is_judged = np.array([name in rare for name in names]) | (finds_most & (totals >= ENOUGH_OF_CLASS))
+    return [names[i] for i in np.flatnonzero((totals > 0) & is_judged & (1 - recalls > threshold))]
 
 
 def confusion(record: Record, parameters: Confusion) -> Outcome:
@@ -132,10 +128,12 @@ def confusion(record: Record, parameters: Confusion) -> Outcome:
     matrix = confusion_matrix(record)
     if matrix is None:
         return not_applicable("the model was not evaluated")
+    accuracy = float(np.trace(matrix) / max(1.0, matrix.sum()))
+    if accuracy < min(LEARNT, 2 / len(matrix)):
+        return not_applicable(f"an accuracy of {accuracy:.2f} is too near to guessing to tell of pairs of classes")
     names: list[str] = (record.data or {})["class_names"]
     totals = matrix.sum(axis=1)
     shares = matrix / totals.clip(min=1)[:, None]
-    accuracy = float(np.trace(matrix) / max(1.0, matrix.sum()))
     is_judged = (totals >= ENOUGH_OF_CLASS)[:, None] & (matrix >= MISTAKEN) & (shares > parameters.max_off_diag)
     is_judged &= (np.diag(shares) < parameters.min_diag)[:, None]
     np.fill_diagonal(is_judged, False)
@@ -170,7 +168,7 @@ def confusion(record: Record, parameters: Confusion) -> Outcome:
 
 
 def check_input_images(record: Record, parameters: CheckInputImages) -> Outcome:
-    """Judge the mean over the logged batches; a problem where images are not scaled as the network expects at all."""
+    """Judge the mean over the logged batches, beyond its noise; a problem where images are not scaled at all."""
     rows = [row for row in record.tensors if row.collection == "inputs" and math.isfinite(row.mean)]
     num_images = sum(batch_size(record, row) for row in rows)
     samples = min(parameters.threshold_samples, max(ENOUGH_IMAGES, num_images))
@@ -179,9 +177,10 @@ def check_input_images(record: Record, parameters: CheckInputImages) -> Outcome:
     mean, std = float(np.mean([row.mean for row in rows])), float(np.mean([row.std for row in rows]))
     limit, low, high = UNSCALED
     is_problem = abs(mean) > limit or not low < std < high
+    noise = float(np.std([row.mean for row in rows]) / math.sqrt(len(rows)))
     details = {"mean": mean, "std": std}
     used = {"threshold_samples": samples}
-    if abs(mean) <= parameters.threshold_mean and not is_problem:
+    if abs(mean) - 2 * noise <= parameters.threshold_mean and not is_problem:
         return Outcome(num_images, details=details, used=used)
     what = (
         "black, white or all alike" if std <= low else "not scaled" if std >= high else "dark" if mean < 0 else "bright"

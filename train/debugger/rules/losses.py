@@ -6,19 +6,16 @@ import numpy as np
 
 from train.debugger.record import Floats, Record, Steps
 from train.debugger.rules.measures import (
-    by_tensor,
     epoch_column,
     epoch_stages,
     hyperparameter,
-    is_bias,
-    named,
     peak_lr,
     rounded,
     stage_row,
     stages,
 )
-from train.debugger.rules.result import Outcome, Severity, not_applicable
-from train.debugger.training_parameters import LossNotDecreasing, Overfit, Overtraining, PoorWeightInitialization
+from train.debugger.rules.result import Outcome, not_applicable
+from train.debugger.training_parameters import LossNotDecreasing, Overfit, Overtraining
 
 MIN_STEPS = 12
 """Steps that it takes to tell a trend: four in each third."""
@@ -28,6 +25,12 @@ SHARPEST = 0.05
 
 SURE_TO_RISE = 3
 """Standard errors; a false alarm in a thousand runs."""
+
+WORTH_SHARE, WORTH_SECONDS = 0.02, 5.0
+"""Of the job's time, below which epochs too many are not worth a word."""
+
+WORSE = 1.5
+"""Times the larger of first loss and guessing, above which a loss at the end is no noise."""
 
 SOLVED_ACCURACY = 0.95
 """Training accuracy from which a loss has nowhere to fall."""
@@ -54,7 +57,7 @@ def judge_loss(record: Record, stage: str, parameters: LossNotDecreasing) -> Out
     fall = Fall(losses, window)
     used = {"num_steps": window}
     details = {"first": fall.first, "last": fall.last, "lowest": fall.lowest}
-    trouble = fall.trouble(parameters)
+    trouble = above_guessing(record, fall) or fall.trouble(parameters)
     if not trouble or is_solved(record, stage, fall.last):
         return Outcome(len(losses), details=details, used=used)
     return Outcome(
@@ -69,10 +72,24 @@ def judge_loss(record: Record, stage: str, parameters: LossNotDecreasing) -> Out
     )
 
 
+def above_guessing(record: Record, fall: "Fall") -> str:
+    """Say that a loss ends far above its begin and above what guessing gives, whatever it did between."""
+    limit = WORSE * max(fall.losses[0], guessing_loss(record))
+    return (
+        f"was {fall.losses[0]:.4g} in the first step and {fall.last:.4g} in the last third" if fall.last > limit else ""
+    )
+
+
+def guessing_loss(record: Record) -> float:
+    """Give the loss of equal probabilities for all classes; 0 where their number is not known."""
+    return math.log(max(1, len((record.data or {}).get("class_names", ()))))
+
+
 class Fall:
     """How the losses (num_steps,) of a stage fell: means of thirds, and of the best and the last window."""
 
     def __init__(self, losses: Floats, window: int) -> None:
+        self.losses = losses
         third = len(losses) // 3
         head, tail = losses[:third], losses[-third:]
         self.first, self.last = float(head.mean()), float(tail.mean())
@@ -209,7 +226,8 @@ def overtraining(record: Record, parameters: Overtraining) -> Outcome:
     gain = share_of_epochs(record, stage, useful)
     waited = num_epochs - last_train >= patience_train and num_epochs - last >= patience
     details = {"last_improvement_train": last_train, "last_improvement_validation": last}
-    if not waited or (gain is not None and gain < 0.02):
+    saved = (gain or 0.0) * record.duration
+    if not waited or (gain is not None and (gain < WORTH_SHARE or saved < WORTH_SECONDS)):
         return Outcome(num_epochs, details=details, used=used)
     return Outcome(
         num_epochs,
@@ -230,53 +248,3 @@ def last_improvement(losses: Floats, delta: float) -> int:
         if loss < best - delta:
             best, at = loss, epoch
     return at
-
-
-def poor_weight_initialization(record: Record, parameters: PoorWeightInitialization) -> Outcome:
-    """Judge the first stage: both how training began and how variances or gradients look."""
-    stage = next(iter(stages(record)), "")
-    inputs = {key: rows for key, rows in by_tensor(record, "relu_input").items() if key[0] == stage}
-    gradients = {key: rows for key, rows in by_tensor(record, "gradients").items() if key[0] == stage}
-    losses = record.steps.of(stage).loss[np.isfinite(record.steps.of(stage).loss)]
-    if not inputs and not gradients:
-        return not_applicable("no activations and no gradients were recorded")
-    if len(losses) < parameters.patience:
-        return not_applicable(f"fewer than patience={parameters.patience} losses were recorded")
-    variances = {k[2]: np.median([r.std**2 for r in rows[: parameters.steps]]) for k, rows in inputs.items()}
-    spreads = {
-        k[2]: np.median([r.p95 - r.p5 for r in rows[: parameters.steps]])
-        for k, rows in gradients.items()
-        if not is_bias(k[2])
-    }
-    signs = []
-    if len(variances) > 1 and max(variances.values()) > parameters.threshold * min(variances.values()):
-        low, high = min(variances, key=variances.__getitem__), max(variances, key=variances.__getitem__)
-        signs.append(f"the variance of {high}'s inputs is {variances[high]:.3g} and of {low}'s {variances[low]:.3g}")
-    narrow = [name for name, spread in spreads.items() if spread < parameters.distribution_range]
-    if narrow:
-        signs.append(f"the gradients of {named(narrow)} spread less than {parameters.distribution_range:g}")
-    start = bad_start(record, stage, losses, parameters.patience)
-    datapoints = len(variances) + len(spreads)
-    details = {"variances": {k: float(v) for k, v in variances.items()}, "narrow": narrow[:100]}
-    if not signs or not start:
-        return Outcome(datapoints, details=details)
-    severity: Severity = "problem"
-    advice = "Set pretrained=true, or take a network with normalisation layers; a longer lr_warmup_epochs helps too."
-    finding = f"The loss {start}; {' and '.join(signs)}."
-    return Outcome(datapoints, len(signs), finding, advice, severity, first_step=0, details=details)
-
-
-def bad_start(record: Record, stage: str, losses: Floats, patience: int) -> str:
-    """Say how training began badly: far above guessing, or flat though the weights change."""
-    num_classes = len((record.data or {}).get("class_names", ())) or 2
-    guessing = math.log(num_classes)
-    begin = float(np.median(losses[:patience]))
-    if begin > max(3 * guessing, guessing + 3):
-        return f"began at {begin:.3g}, where guessing gives {guessing:.3g}"
-    if len(losses) < MIN_STEPS or is_solved(record, stage, float(losses[-1])):
-        return ""
-    fall = Fall(losses, min(10, max(4, len(losses) // 5)))
-    ratios = [row.ratio for rows in by_tensor(record, "updates").values() for row in rows if row.ratio is not None]
-    is_still = not ratios or float(np.median(ratios)) < 1e-7
-    flat = fall.trouble(LossNotDecreasing(increase_threshold_percent=math.inf))
-    return f"{flat}" if flat and not is_still else ""

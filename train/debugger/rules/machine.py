@@ -7,7 +7,6 @@ import numpy as np
 
 from train.debugger.machine_parameters import (
     CPUBottleneck,
-    GPUMemoryIncrease,
     IOBottleneck,
     LoadBalancing,
     LowGPUUtilization,
@@ -23,16 +22,10 @@ from train.debugger.rules.measures import (
     percentiles,
     shorten_patience,
     shorten_window,
-    stage_row,
 )
 from train.debugger.rules.result import Outcome, not_applicable
 
 TOO_SHORT = f"fewer than {MIN_SAMPLES} samples of the machine were taken at work"
-
-NUM_POINTS = 8
-"""Points that a growth is read from."""
-
-MEGABYTE = 1e6
 
 
 def working(record: Record, values: Floats, patience: int) -> tuple[Floats, int]:
@@ -143,78 +136,6 @@ def windows(values: Floats, size: int) -> list[Floats]:
     """Cut samples into windows of a size; the rest joins the last."""
     number = max(1, len(values) // size)
     return [values[i * size : (i + 1) * size if i + 1 < number else len(values)] for i in range(number)]
-
-
-def gpu_memory_increase(record: Record, parameters: GPUMemoryIncrease) -> Outcome:
-    """Judge the moving average of memory: it must rise most of the time, and not level off."""
-    has_gpu = num_gpus(record) > 0
-    memory = gpu_use(record, record.system.gpu_memory) if has_gpu else record.system.process_bytes[:, None]
-    chosen, patience = working(record, memory, parameters.patience)
-    if len(chosen) < 2 * MIN_SAMPLES:
-        return not_applicable(f"fewer than {2 * MIN_SAMPLES} samples of the machine were taken at work")
-    if is_first_epoch(record):
-        return not_applicable("memory grows in the first of several epochs: loaders and caches fill")
-    window = shorten_window(parameters.window, len(chosen))
-    used = {"patience": patience, "window": window}
-    if not has_gpu:
-        chosen = 100 * chosen / max(1.0, float(np.nanmean(chosen[:window])))
-    growing = {
-        i: points for i in range(chosen.shape[1]) if grows(points := smooth(chosen[:, i], window), parameters.increase)
-    }
-    details = {"device": "GPU" if has_gpu else "CPU", "points": smooth(chosen[:, 0], window).tolist()}
-    if not growing:
-        return Outcome(len(chosen), details=details, used=used)
-    index, points = max(growing.items(), key=lambda item: item[1][-1] - item[1][0])
-    minutes = (record.system.time[is_work(record)][-1] - record.system.time[is_work(record)][patience]) / 60
-    rise = float(points[-1] - points[0])
-    if has_gpu:
-        finding = (
-            f"Memory of GPU {index} grew steadily from {points[0]:.0f} to {points[-1]:.0f} % in {minutes:.1f} minutes."
-        )
-        advice = (
-            "Set compile=false and a lower batch_size; if it still grows, something keeps tensors of earlier steps."
-        )
-    else:
-        rate = (
-            float(np.nanmean(memory[is_work(record)][patience:][:window])) * rise / 100 / MEGABYTE / max(minutes, 1e-9)
-        )
-        finding = (
-            f"There is no GPU; the memory of the job's processes grew steadily by {rise:.0f} %, {rate:.0f} MB a minute."
-        )
-        advice = f"{until_full(record, rate)}See whether num_workers=0 or photograph_cache=false ends it."
-    return Outcome(len(chosen), len(growing), finding, advice, severity="problem", details=details, used=used)
-
-
-def is_first_epoch(record: Record) -> bool:
-    """Tell whether the last stage is in the first of its epochs."""
-    if len(record.steps) == 0:
-        return False
-    stage = str(record.steps.stage[-1])
-    planned = int(stage_row(record, stage).get("epochs") or 1)
-    return planned > 1 and int(record.steps.epoch[-1]) == 1
-
-
-def until_full(record: Record, megabytes_a_minute: float) -> str:
-    """Say when memory will be full."""
-    free = float(record.job.get("memory_bytes") or 0) - float(record.system.memory_bytes[-1])
-    if not np.isfinite(free) or free <= 0 or megabytes_a_minute <= 0:
-        return ""
-    return f"Memory is full after {free / MEGABYTE / megabytes_a_minute:.0f} minutes more. "
-
-
-def smooth(values: Floats, window: int) -> Floats:
-    """Read the moving average (NUM_POINTS,) of samples (num_samples,) at points spread evenly."""
-    sums = np.cumsum(np.concatenate([[0.0], np.nan_to_num(values)]))
-    means: Floats = (sums[window:] - sums[:-window]) / window
-    return np.take(means, np.linspace(0, len(means) - 1, NUM_POINTS).round().astype(int))
-
-
-def grows(points: Floats, increase: float) -> bool:
-    """Tell whether a curve rises by more than `increase`, nearly always, and in its second half as in its first."""
-    rises = np.diff(points)
-    total = points[-1] - points[0]
-    second_half = points[-1] - points[len(points) // 2]
-    return bool(total > increase and (rises > 0).sum() >= len(rises) - 1 and second_half > total / 4)
 
 
 def io_bottleneck(record: Record, parameters: IOBottleneck) -> Outcome:

@@ -6,9 +6,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from train.debugger.record import Floats, Record, Row, Steps, TensorRow
+from train.debugger.record import STEP_COLUMNS, Floats, Record, Row, Steps, TensorRow
 
 Mask = npt.NDArray[np.bool_]
+
+PARTS = STEP_COLUMNS[1:6]
+"""data_wait, copy, forward, backward and optimizer."""
+
+MIN_STEPS = 10
+"""Steps whose mean times say something."""
 
 MIN_SAMPLES = 12
 """Samples of half a second that it takes to judge the machine: 6 s of work. Fewer are mostly start and end."""
@@ -181,3 +187,11 @@ def percentiles(values: Floats) -> dict[str, float]:
         "max": float(finite.max()), "p99": float(p99), "p95": float(p95), "p50": float(p50),
         "min": float(finite.min()), "mean": float(finite.mean()),
     }  # fmt: skip
+
+
+def without_first(steps: Steps) -> Steps:
+    """Leave out the first step of each epoch, in which loaders start."""
+    keep: Mask = (
+        np.concatenate([[False], steps.epoch[1:] == steps.epoch[:-1]]) if len(steps) else np.zeros(0, dtype=bool)
+    )
+    return Steps(**{name: column[keep] for name, column in vars(steps).items()})

@@ -18,11 +18,11 @@ from train.debugger.training_parameters import (
     WeightUpdateRatio,
 )
 
-CONVERGED_LOSS = 0.05
-"""Nats below which small gradients are a success."""
-
 MANY = 0.25
 """Share of tensors from which a trouble of some is one of the network."""
+
+AS_BEFORE = 10.0
+"""Points by which the share of dead nodes of pretrained weights varies from batch to batch."""
 
 PERCENTILES = np.linspace(0, 100, 21)
 
@@ -34,18 +34,18 @@ Key = tuple[str, str, str]
 
 
 def vanishing_gradient(record: Record, parameters: VanishingGradient) -> Outcome:
-    """Judge each weight by most of its logged steps, those with a loss that is low already left out."""
+    """Judge each weight by most of its logged steps after the first, in which a head of zeros passes nothing back.
+
+    Gradients fall with the loss: the threshold is that of a loss of 1, and falls with it.
+    """
     series = {key: rows for key, rows in by_tensor(record, "gradients").items() if not is_bias(key[2])}
     losses = {stage: loss_at(record, stage) for stage in stages(record)}
-    rows_left = {
-        key: [row for row in rows if losses.get(key[0], {}).get(row.step, np.inf) > CONVERGED_LOSS]
-        for key, rows in series.items()
-    }
-    small = {
-        key: [row for row in rows if row.mean_abs < parameters.threshold and row.nan + row.inf == 0]
-        for key, rows in rows_left.items()
-    }
-    found = [key for key, rows in small.items() if 2 * len(rows) > len(rows_left[key]) >= FEW_ROWS]
+    small: dict[Key, list[TensorRow]] = {}
+    for key, rows in series.items():
+        known = losses.get(key[0], {})
+        limits = [parameters.threshold * min(1.0, known.get(row.step, 1.0)) for row in rows]
+        small[key] = [row for row, limit in list(zip(rows, limits, strict=True))[1:] if is_below(row, limit)]
+    found = [key for key, rows in small.items() if len(series[key]) > FEW_ROWS and 2 * len(rows) > len(series[key]) - 1]
     datapoints = sum(map(len, series.values()))
     if not found:
         return Outcome(datapoints) if series else not_applicable("no gradients were recorded")
@@ -58,6 +58,11 @@ def vanishing_gradient(record: Record, parameters: VanishingGradient) -> Outcome
         "dead, see those findings first. A higher lr does not help layers that get no gradient."
     )
     return found_in(found, small, len(series), datapoints, finding, advice)
+
+
+def is_below(row: TensorRow, limit: float) -> bool:
+    """Tell whether a tensor that is finite is small on average."""
+    return row.mean_abs < limit and row.nan + row.inf == 0
 
 
 def loss_at(record: Record, stage: str) -> dict[int, float]:
@@ -168,12 +173,18 @@ def judge_layers(
     what: str,
     advice: str,
 ) -> Outcome:
-    """Report layers of which too many nodes do nothing: a problem when most of one does, as it cuts off those below."""
+    """Report layers of which too many nodes do nothing: a problem when most of one does, as it cuts off those below.
+
+    Pretrained weights may have such layers and be none the worse: there, only what training adds counts.
+    """
     datapoints = sum(map(len, shares.values()))
     if datapoints == 0:
         return not_applicable(f"no {kind} layers were recorded")
     late = {key: values[len(values) // 2 :] for key, values in shares.items() if values}
-    found = sorted((key for key in late if min(late[key]) > limit), key=lambda key: -np.mean(late[key]))
+    is_pretrained = hyperparameter(record, "pretrained") is True
+    at_first = {key: values[0] + AS_BEFORE if is_pretrained else 0.0 for key, values in shares.items() if values}
+    found = [key for key, values in late.items() if min(values) > limit and np.mean(values) > at_first[key]]
+    found.sort(key=lambda key: -np.mean(late[key]))
     if not found:
         return Outcome(datapoints, details=layer_details(late))
     worst = float(np.mean(late[found[0]]))
@@ -241,7 +252,11 @@ def advise_to_learn(record: Record, lr: float | None) -> str:
 
 def unchanged_tensor(record: Record, parameters: UnchangedTensor) -> Outcome:
     """Judge each weight by the sum of its changes in a stage, as the last steps of a schedule change little."""
-    series = {key: rows for key, rows in by_tensor(record, "updates").items() if len(rows) + 1 >= parameters.num_steps}
+    series = {
+        key: rows
+        for key, rows in by_tensor(record, "updates").items()
+        if len(rows) + 1 >= parameters.num_steps and not is_bias(key[2])
+    }
     if not series:
         return not_applicable(f"no weight was logged {parameters.num_steps} times")
     found = [key for key, rows in series.items() if change(rows) <= parameters.atol + parameters.rtol * size(rows)]
