@@ -130,7 +130,7 @@ SPEED = (
     Case("stalled step", "StalledTraining", (), "plain", illness=(ill.in_steps(ill.sleep_at(20, 13)),)),
     Case("stalled loader", "StalledTraining", (), "plain", illness=(ill.in_loading(ill.sleep_once(13)),)),
     Case("some slow steps", "StepOutlier", (), "plain", {"epochs": 6},
-         illness=(ill.in_steps(ill.sleep_each(25, 0.5)),)),
+         illness=(ill.in_steps(ill.sleep_each(20, 0.8)),)),
     Case("some slow photographs", "StepOutlier", (), "plain", {"epochs": 6},
          illness=(ill.in_loading(ill.sleep_each(90, 0.6)),)),
     Case("memory grows", "GPUMemoryIncrease", (), "plain", LONG,

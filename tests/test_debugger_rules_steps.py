@@ -175,7 +175,7 @@ def test_outliers_are_more_than_a_hundredth_of_the_steps(num_slow: int, expected
 
 @pytest.mark.parametrize(("slow", "expected"), [(0.3, False), (0.8, True)])
 def test_outliers_matter_when_they_cost_time(slow: float, expected: bool) -> None:
-    # 2 % of the steps take three or eight times as long: they add 4 % or 12 % to the time
+    # 2 % of the steps take three or eight times as long: they add 4 % or 12 % to the time, 4 s or 14 s
     times = [slow if i % 50 == 30 else 0.1 for i in range(1000)]
     given = record(job(), steps([1.0] * 1000, times={"forward": times}))
     assert fires("StepOutlier", given) is expected

@@ -138,6 +138,6 @@ class StepOutlier:
 
     stddev: float = setting(3.0, "Standard deviations.", interval="(0, inf)")
     n_outliers: int = setting(
-        10, "Outliers that are allowed; a hundredth of the steps in short stages.", interval=COUNT
+        10, "Outliers that are allowed; a hundredth of the steps, at least 1, in short stages.", interval=COUNT
     )
     lost_share: float = setting(0.05, "Kennel's own: share of the time that the outliers add.", interval=SHARE)

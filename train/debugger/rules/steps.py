@@ -26,6 +26,9 @@ from train.debugger.rules.measures import (
 )
 from train.debugger.rules.result import Outcome, not_applicable
 
+WORTH_SECONDS = 1.0
+"""Time that outliers must add to be worth a word."""
+
 SHORTEST_STALL = 10.0
 """Seconds: a first batch of slow workers or a compilation takes no longer."""
 
@@ -131,12 +134,13 @@ def step_outlier(record: Record, parameters: StepOutlier) -> Outcome:
     total: Floats = steps.total
     limit = float(np.nanmean(total) + parameters.stddev * np.nanstd(total))
     is_outlier = total > limit
-    allowed = min(parameters.n_outliers, len(total) // 100)
+    allowed = min(parameters.n_outliers, max(1, len(total) // 100))
     median = float(np.nanmedian(total))
-    lost = float(np.sum(total[is_outlier] - median)) / max(float(np.nansum(total)), 1e-9)
+    lost_seconds = float(np.sum(total[is_outlier] - median))
+    lost = lost_seconds / max(float(np.nansum(total)), 1e-9)
     details = {"limit": limit, **percentiles(total), "outliers": steps.number[is_outlier].tolist()[:1000], "lost": lost}
     used = {"n_outliers": allowed}
-    if is_outlier.sum() <= allowed or lost < parameters.lost_share:
+    if is_outlier.sum() <= allowed or lost < parameters.lost_share or lost_seconds < WORTH_SECONDS:
         return Outcome(len(total), int(is_outlier.sum()), details=details, used=used)
     worst = max(PARTS, key=lambda name: float(np.nansum(getattr(steps, name)[is_outlier])))
     return Outcome(
