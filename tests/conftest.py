@@ -2,15 +2,20 @@
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "local_test"))
 
+from colours import make_photographs
 from make_test_dir import make_test_dir
 from sample_data import copy_classes, sample_photographs
 from support import NUM_CLASSES, run_train
+
+from train.data import Photographs
 
 
 @pytest.fixture(scope="session")
@@ -34,3 +39,18 @@ def trained(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert result.returncode == 0, result.stderr
     (root / "log.json").write_text(json.dumps({"stdout": result.stdout, "stderr": result.stderr}))
     return root
+
+
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Photographs:
+    """Reddish, greenish and bluish noise: 36 to train, 12 to validate."""
+    return make_photographs(tmp_path_factory.mktemp("colours"))
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Small networks are slower in several threads, above all beside another program."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import logging
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -19,6 +20,7 @@ from tqdm import tqdm
 from classifier.architectures import Network
 from classifier.engines import Normalizer, TorchEngine
 from classifier.errors import ImageError
+from classifier.evaluation import Evaluation
 from classifier.preprocessing import Preprocessing, load_pixels
 from container.errors import UserError
 from container.lifecycle import StopSignal
@@ -156,16 +158,15 @@ class FineTuner:
                 self._unreadable.add(skipped, len(train))
             if stop.requested and history.best is not None:
                 break
-            trained = step.ema.module if step.ema is not None else network
             with self._recorder.pause("validation", recipe.stage, epoch + 1):
-                validation = self._validate(trained, stop)
-                if not np.isfinite(validation[0]).all():
-                    self._diverged(epoch + 1, recipe, history)
-                    break
-                evaluation = history.record(recipe.stage, trained, result.loss, result.accuracy, validation)
-            seconds = time.perf_counter() - started
-            self._recorder.epoch(recipe.stage, epoch + 1, seconds, history.rows[-1], step.lr)
+                evaluation = self._evaluate(recipe, result, step, history, stop)
+            diverged = {"train:loss": result.loss, "train:accuracy": result.accuracy, "validation:loss": math.nan}
+            metrics = diverged if evaluation is None else history.rows[-1]
+            self._recorder.epoch(recipe.stage, epoch + 1, time.perf_counter() - started, metrics, step.lr)
             steps.end_epoch(lambda: self._validation_batches(recipe.batch_size))
+            if evaluation is None:
+                tell_divergence(epoch + 1, history)
+                break
             if stop.requested:
                 break
             if early.is_over(evaluation.loss) and epoch + 1 < recipe.epochs:
@@ -173,12 +174,15 @@ class FineTuner:
                 break
         steps.end()
 
-    def _diverged(self, epoch: int, recipe: Recipe, history: History) -> None:
-        """Tell that the network answers no numbers any more. Raises UserError when no epoch before is worth keeping."""
-        advice = f"set a lower lr than {recipe.lr:g}, such as a tenth of it, or max_grad_norm=1.0"
-        if history.best is None:
-            raise UserError(f"training diverged in epoch {epoch}: the network answers infinite or no numbers; {advice}")
-        logger.warning("training diverged in epoch %d; the best model so far is kept; %s", epoch, advice)
+    def _evaluate(
+        self, recipe: Recipe, result: EpochResult, step: Step, history: History, stop: StopSignal
+    ) -> Evaluation | None:
+        """Validate and note an epoch; None when the network gives no numbers any more."""
+        trained = step.ema.module if step.ema is not None else self._network
+        logits, labels = self._validate(trained, stop)
+        if not np.isfinite(logits).all():
+            return None
+        return history.record(recipe.stage, trained, result.loss, result.accuracy, (logits, labels))
 
     def begin_stage(self, loader: "DataLoader[Item]", recipe: Recipe, forward: nn.Module, step: Step) -> StageRecorder:
         """Begin to watch the epochs of a recipe."""
@@ -305,6 +309,14 @@ class FineTuner:
                 pixels = np.stack([load_pixels(split.photographs[i], self._preprocessing) for i in readable])
                 labels = torch.from_numpy(split.labels[readable]).to(self._device)
                 yield self._normalize(torch.from_numpy(pixels)), labels
+
+
+def tell_divergence(epoch: int, history: History) -> None:
+    """Log that training diverged. Raises UserError when there is no better model."""
+    advice = "set a lower lr, such as a tenth of this one, or max_grad_norm=1"
+    if history.best is None:
+        raise UserError(f"training diverged in epoch {epoch}: the network gives no numbers any more; {advice}")
+    logger.warning("training diverged in epoch %d, and ends with the best model before; %s", epoch, advice)
 
 
 def set_training(network: nn.Module, *, freeze_batch_norm: bool) -> None:

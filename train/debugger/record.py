@@ -150,7 +150,7 @@ class SystemSamples:
 
 @dataclass(frozen=True, slots=True)
 class TensorRow:
-    """Statistics of one tensor at one step, over its finite values."""
+    """Statistics of one tensor at one step, over its finite values; nan where it has none."""
 
     stage: str
     step: int
@@ -169,7 +169,7 @@ class TensorRow:
     zeros: float
     """Share of zeros in [0, 1]."""
     nan: int
-    """Number of values; so is `inf`."""
+    """Number of values, estimated from a sample in large tensors; so is `inf`. 0 only where there is none."""
     inf: int
     ratio: float | None = None
     """Of updates: mean |update| / (mean |weight| + 1e-9)."""
@@ -217,11 +217,8 @@ class _Lines:
     def of(self, kind: str) -> list[Row]:
         return self.by_kind.get(kind, [])
 
-    def first(self, kind: str) -> Row | None:
-        return next(iter(self.of(kind)), None)
-
     def last(self, kind: str) -> Row | None:
-        return next(reversed(self.of(kind)), None)
+        return self.of(kind)[-1] if self.of(kind) else None
 
 
 def read_record(file: Path) -> Record:
@@ -234,7 +231,7 @@ def build_record(rows: Iterable[Mapping[str, Any]]) -> Record:
     """Build a record from its lines, with `kind` and `time`."""
     lines = _sorted(rows)
     return Record(
-        job=lines.first("job") or {},
+        job=lines.last("job") or {},
         data=lines.last("data"),
         phases=lines.of("phase"),
         stages=lines.of("stage"),
@@ -248,7 +245,7 @@ def build_record(rows: Iterable[Mapping[str, Any]]) -> Record:
         leaks=lines.of("leak"),
         operators=lines.of("operators"),
         findings=lines.of("finding"),
-        end=lines.first("end"),
+        end=lines.last("end"),
         duration=lines.duration,
     )
 

@@ -122,6 +122,7 @@ class StageRecorder:
     def __init__(self, watchers: Sequence[Watcher], stage: Stage) -> None:
         self.stage = stage
         self._watchers = watchers
+        self._watchers_of_parts = [watcher for watcher in watchers if type(watcher).end_part is not Watcher.end_part]
         self._step = 0
         self._outcome: Outcome | None = None
         for watcher in watchers:
@@ -147,7 +148,7 @@ class StageRecorder:
 
     def end_part(self, part: str) -> None:
         """End a part of the step."""
-        for watcher in self._watchers:
+        for watcher in self._watchers_of_parts:
             watcher.notify(watcher.end_part, part)
 
     def end_forward(self, outcome: Outcome) -> None:

@@ -100,6 +100,7 @@ class StepTimes(Watcher):
         self._stage = stage
         self._merged = math.ceil(stage.num_steps / MAX_ROWS)
         self._num_written = 0
+        self._is_cuda = stage.device.type == "cuda"
         self.stage_fields = {"merged": self._merged}
 
     def begin_epoch(self, epoch: int) -> None:
@@ -114,7 +115,7 @@ class StepTimes(Watcher):
         self._flushed = self._begin_seconds
 
     def _now(self) -> Moment:
-        if self._stage.device.type != "cuda":
+        if not self._is_cuda:
             return time.perf_counter()
         event = torch.cuda.Event(enable_timing=True)
         event.record()

@@ -28,6 +28,9 @@ COLUMNS = ("mean", "mean_abs", "std", "min", "max", "p5", "p95", "zeros", "nan",
 NUM_AT_ONCE = 128
 """Tensors of a table, which bounds its memory to 2 MB."""
 
+SMALLEST_SHARE = 1e-15
+"""Of values that are known to be there and are not in a sample: counted as one."""
+
 EPSILON = 1e-9
 """Of AWS's WeightUpdateRatio."""
 
@@ -57,12 +60,14 @@ def extremes(tensor: Tensor) -> Tensor:
 
 
 def summarise(rows: Tensor, sizes: Sequence[int], whole: Tensor | None = None) -> Tensor:
-    """Compute COLUMNS (num_tensors, 10) of samples (num_tensors, WIDTH), in float64, over the finite values.
+    """Compute COLUMNS (num_tensors, 10) of samples (num_tensors, WIDTH) over the finite values; nan where none is.
 
-    `sizes` are the numbers of values sampled. `whole` (num_tensors, 2) holds minimum and maximum of the whole tensors.
+    The last three are shares of the values. `sizes` are the numbers of values sampled; `whole` (num_tensors, 2) holds
+    minimum and maximum of the whole tensors.
     """
     values = rows.double()
-    is_there = torch.arange(rows.shape[1], device=rows.device) < on_device(sizes, rows.device)[:, None]
+    num_values = on_device(sizes, rows.device)
+    is_there = torch.arange(rows.shape[1], device=rows.device) < num_values[:, None]
     finite = values.isfinite()
     count = finite.sum(1).clamp(min=1)
     known = values.where(finite, 0.0)
@@ -72,17 +77,18 @@ def summarise(rows: Tensor, sizes: Sequence[int], whole: Tensor | None = None) -
     low, high, p5, p95 = (
         in_order.gather(1, (share * (count - 1)).round().long()[:, None])[:, 0] for share in (0.0, 1.0, 0.05, 0.95)
     )
-    num_nan = (values.isnan() & is_there).sum(1).double()
-    num_inf = values.isinf().sum(1).double()
+    nan_share = (values.isnan() & is_there).sum(1) / num_values
+    inf_share = values.isinf().sum(1) / num_values
     if whole is not None:
         # One value in millions is not in the sample; that it is there must be seen all the same.
-        num_nan = num_nan.maximum(whole.isnan().any(1).double())
-        num_inf = num_inf.maximum(whole.isinf().any(1).double())
+        nan_share = nan_share.maximum(whole.isnan().any(1) * SMALLEST_SHARE)
+        inf_share = inf_share.maximum(whole.isinf().any(1) * SMALLEST_SHARE)
         is_finite = whole.isfinite().all(1)
         low, high = whole[:, 0].double().where(is_finite, low), whole[:, 1].double().where(is_finite, high)
     zeros = ((known == 0) & finite).sum(1) / count
-    parts = [mean, known.abs().sum(1) / count, std, low, high, p5, p95, zeros, num_nan, num_inf]
-    return torch.stack(parts, dim=1)
+    parts = torch.stack([mean, known.abs().sum(1) / count, std, low, high, p5, p95], dim=1)
+    parts = parts.where(finite.any(1, keepdim=True), math.nan)
+    return torch.cat([parts, torch.stack([zeros, nan_share, inf_share], dim=1)], dim=1)
 
 
 def on_device(numbers: Sequence[int], device: torch.device) -> Tensor:
@@ -194,7 +200,8 @@ def row_of(labels: dict[str, Any], numbers: list[float]) -> dict[str, Any]:
     """Make a line of the record."""
     fields: dict[str, Any] = {name: value for name, value in labels.items() if name != "more"}
     fields |= dict(zip(COLUMNS, digits(numbers[: len(COLUMNS)], 5), strict=True))
-    fields["nan"], fields["inf"] = int(fields["nan"]), int(fields["inf"])
+    for name in ("nan", "inf"):
+        fields[name] = math.ceil(fields[name] * fields["size"])
     more = numbers[len(COLUMNS) :]
     meaning = labels.get("more")
     if meaning == "change":

@@ -1,12 +1,15 @@
 """A trace of a few steps by torch's profiler, and the operators that took most of them."""
 
+import gzip
+import os
+import shutil
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch._C._autograd import DeviceType
-from torch.profiler import ProfilerActivity
 
 from train.debugger.recorder import Recorder
 from train.debugger.step_times import digits
@@ -56,13 +59,15 @@ class Tracer(Watcher):
     def begin_step(self, step: int) -> None:
         """Begin the trace when it is time."""
         if self._profile is None and not self._is_done and step >= WARMUP_STEPS and self._is_time(step):
-            activities = [ProfilerActivity.CPU]
-            if self._stage.device.type == "cuda":
-                activities.append(ProfilerActivity.CUDA)
-            self._profile = torch.profiler.profile(activities=activities)
-            self._profile.start()
-            self._first = step
-        self._enter(PARTS[0])
+            # Its lines in the log are for those who develop it.
+            os.environ.setdefault("KINETO_LOG_LEVEL", "6")
+            device = "cuda" if self._stage.device.type == "cuda" else None
+            # torch.profiler.profile does the same, but first imports torch's compiler, which takes seconds.
+            profile = torch.autograd.profiler.profile(use_device=device, use_kineto=True)
+            profile.__enter__()
+            self._profile, self._first = profile, step
+        if self._profile is not None:
+            self._enter(PARTS[0])
 
     def _is_time(self, step: int) -> bool:
         num_left = self._stage.num_steps - step
@@ -74,15 +79,16 @@ class Tracer(Watcher):
 
     def end_part(self, part: str) -> None:
         """Name the parts in the trace."""
+        if self._profile is None:
+            return
         self._leave()
         if part != PARTS[-1]:
             self._enter(PARTS[PARTS.index(part) + 1])
 
     def _enter(self, part: str) -> None:
         self._leave()
-        if self._profile is not None:
-            self._range = torch.profiler.record_function(part)
-            self._range.__enter__()
+        self._range = torch.profiler.record_function(part)
+        self._range.__enter__()
 
     def _leave(self) -> None:
         if self._range is not None:
@@ -98,8 +104,11 @@ class Tracer(Watcher):
     def _finish(self, step: int) -> None:
         profile, self._profile = self._profile, None
         self._is_done = True
-        profile.stop()
-        profile.export_chrome_trace(str(self._file))
+        profile.__exit__(None, None, None)
+        with tempfile.NamedTemporaryFile(suffix=".json") as plain:
+            profile.export_chrome_trace(plain.name)
+            with Path(plain.name).open("rb") as source, gzip.open(self._file, "wb") as target:
+                shutil.copyfileobj(source, target)
         self._recorder.write(
             "operators",
             stage=self._stage.name,
@@ -118,7 +127,7 @@ class Tracer(Watcher):
         self._leave()
         profile, self._profile = self._profile, None
         if profile is not None:
-            profile.stop()
+            profile.__exit__(None, None, None)
 
     def close(self) -> None:
         """Stop the profiler when the job ends within a trace."""
