@@ -20,7 +20,7 @@ from train.debugger.trace import TRACE_NAME, Tracer
 logger = logging.getLogger(__name__)
 
 
-def create_recorder(config: TrainingConfig, paths: ContainerPaths, stop: StopSignal) -> Recorder:
+def create_recorder(config: TrainingConfig, paths: ContainerPaths, stop: StopSignal | None = None) -> Recorder:
     """Create the recorder of a job. What cannot be written is told in the log, and the job goes on without it.
 
     Raises UserError when rules are to stop a job that is not recorded.
@@ -28,7 +28,8 @@ def create_recorder(config: TrainingConfig, paths: ContainerPaths, stop: StopSig
     recorder = Recorder()
     if config.recorder:
         add_record(recorder, config, paths)
-        recorder.watchers.append(RuleWatcher(recorder, RuleMonitor(config.rules, config.stop_on, stop.request)))
+        monitor = RuleMonitor(config.rules, config.stop_on, (stop or StopSignal()).request)
+        recorder.watchers.append(RuleWatcher(recorder, monitor))
     elif config.stop_on:
         raise UserError(f"stop_on={','.join(config.stop_on)}: rules judge what is recorded; set recorder=true")
     directory = event_directory(paths, wanted=config.tensorboard)
