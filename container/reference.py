@@ -16,7 +16,7 @@ def table(cls: type, *, prefix: str = "", by_environment: bool = False) -> str:
     """Write a class's own settings as a table in Markdown; a column on tuning is there when one can be tuned."""
     hints = get_type_hints(cls)
     own = {field: field.metadata["setting"] for field in dataclasses.fields(cls) if "setting" in field.metadata}
-    has_tuning = any(setting.tuning for setting in own.values())
+    has_tuning = not by_environment and any(setting.tuning for setting in own.values())
     rows = [["variable" if by_environment else "name", "type", "default", *["tuning"] * has_tuning, "meaning"]]
     rows.append(["---"] * len(rows[0]))
     for field, setting in own.items():
