@@ -57,7 +57,7 @@ class TrainingJob:
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self._strategy = self._choose_strategy()
         self._unreadable = UnreadablePhotographs(config.max_unreadable)
-        self._recorder = create_recorder(config, paths)
+        self._recorder = create_recorder(config, paths, stop)
         self._seconds_of_imports = round(self._recorder.clock.now(), 3)
 
     def run(self) -> None:
@@ -70,7 +70,7 @@ class TrainingJob:
             )
             recorder.write("phase", name="imports", start=0.0, seconds=self._seconds_of_imports)
             self._run()
-            recorder.end("stopped" if self._stop.requested else "completed")
+            recorder.end("stopped" if self._stop.requested else "completed", self._stop.reason)
 
     def _run(self) -> None:
         with self._recorder.phase("find photographs"):
@@ -196,7 +196,7 @@ class TrainingJob:
                 self._paths.model, device=self._device, num_threads=cores, num_streams=cores
             )
             for name, split in splits.items():
-                if split is not None and not self._stop.requested:
+                if split is not None and not self._stop.is_urgent:
                     evaluation, calibrations[name] = self._evaluate(classifier, split, name, history.temperature)
                     metrics |= evaluation.metrics(name)
         self._recorder.write_made("data", data_row, photographs, self._unreadable.reasons)
