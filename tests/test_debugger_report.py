@@ -11,10 +11,11 @@ import pytest
 from debugger_records import Job, write
 
 from train.debugger.record import Record, read_record
-from train.debugger.report import HTML_NAME, JSON_NAME, write_debugger_report
+from train.debugger.report import HTML_NAME, JSON_NAME, report_job, write_debugger_report
 from train.debugger.report.quality import dense_matrix
 from train.debugger.report.results import MAX_FINDINGS, summarize
 from train.debugger.report.text import name_of, number, seconds, share, size
+from train.debugger.rule_settings import RuleSettings
 from train.debugger.rules import RuleResult
 
 HOSTILE = (
@@ -243,6 +244,27 @@ def test_losses_that_are_not_finite_leave_gaps_and_are_named_in_json(tmp_path: P
     page, content = report(record, [], tmp_path)
     assert content["sections"]["Learning curves"]["epochs"][-1]["validation_loss"] == "nan"
     assert "Training loss of each step, finetune" in page.text
+
+
+def test_a_report_that_cannot_be_made_is_told_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    report_job(tmp_path, RuleSettings())
+    assert not caplog.records and not (tmp_path / HTML_NAME).exists()
+    write(Job(num_steps=5), tmp_path)
+    (tmp_path / HTML_NAME).mkdir()
+    report_job(tmp_path, RuleSettings())
+    assert f"{HTML_NAME} was not written" in caplog.text
+    (tmp_path / HTML_NAME).rmdir()
+    report_job(tmp_path, RuleSettings())
+    assert "Training report" in (tmp_path / HTML_NAME).read_text(encoding="utf-8")
+
+
+def test_a_section_that_cannot_be_made_leaves_the_others(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    record = write(Job(), tmp_path)
+    record.predictions["test"]["per_class"] = [{"num_images": 1}]
+    page, content = report(record, [], tmp_path)
+    assert "Final results was not made" in caplog.text
+    assert "could not be made: KeyError" in page.text
+    assert content["sections"]["Confusion matrix"]["num_wrong"] > 0
 
 
 def test_a_number_is_written_as_a_person_reads_it() -> None:

@@ -1,7 +1,6 @@
 """Charts as SVG that takes the page's colours and fonts: matplotlib draws, nothing runs in the browser."""
 
 import io
-import logging
 import re
 import uuid
 import warnings
@@ -18,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from cycler import cycler
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
@@ -66,7 +66,6 @@ def drawing_style() -> Iterator[None]:
     with mpl.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         warnings.filterwarnings("ignore", message="All-NaN slice")
-        logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
         yield
 
 
@@ -91,8 +90,9 @@ def finish(axes: Axes, title: str, description: str) -> Chart:
     """End a chart."""
     stream = io.StringIO()
     figure = axes.get_figure(root=True)
-    assert figure is not None, "new_axes made it"
-    figure.savefig(stream, format="svg", metadata=NO_METADATA)
+    assert isinstance(figure, Figure), "new_axes made it"
+    # Figure.savefig would draw twice.
+    FigureCanvasSVG(figure).print_svg(stream, metadata=NO_METADATA)
     return Chart(title, description, inlined(stream.getvalue(), title, description))
 
 

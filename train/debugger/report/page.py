@@ -1,13 +1,15 @@
 """Writes the report of a record and of what the rules said about it."""
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from train.debugger.record import Record, named_non_finite
+from train.debugger.record import RECORD_NAME, Record, named_non_finite, read_record
 from train.debugger.report.blocks import Section
 from train.debugger.report.charts import drawing_style
 from train.debugger.report.dataset import photographs_of_the_job
@@ -26,14 +28,15 @@ from train.debugger.report.system import (
     system_usage,
 )
 from train.debugger.report.text import name_of
-from train.debugger.rules import RuleResult
+from train.debugger.rule_settings import RuleSettings
+from train.debugger.rules import RuleResult, evaluate_rules
+
+logger = logging.getLogger(__name__)
 
 HTML_NAME, JSON_NAME = "profiler-report.html", "profiler-report.json"
 
 FORMAT = 1
 """Of the JSON file; another number when a name in it changes its meaning or goes."""
-
-GROUPS = ("The job", "How good it is", "How it learned", "How fast it was", "Rules and cost")
 
 
 def write_debugger_report(record: Record, results: Sequence[RuleResult], directory: Path) -> None:
@@ -72,26 +75,45 @@ def write_debugger_report(record: Record, results: Sequence[RuleResult], directo
     _write(directory / JSON_NAME, json.dumps(named_non_finite(content), indent=1, default=_plain) + "\n")
 
 
+def report_job(directory: Path, settings: RuleSettings) -> None:
+    """Write the report of the record in a job's output directory; what goes wrong is told in the log, never raised."""
+    file = directory / RECORD_NAME
+    if not file.exists():
+        return
+    try:
+        record = read_record(file)
+        write_debugger_report(record, evaluate_rules(record, settings), directory)
+    except Exception as error:
+        logger.warning("report: %s was not written; `python -m train.debugger %s` tries again", HTML_NAME, directory,
+                       exc_info=error)  # fmt: skip
+    else:
+        logger.info("report: %s", directory / HTML_NAME)
+
+
 def sections(record: Record, results: Sequence[RuleResult], saving: float) -> Mapping[str, Sequence[Section]]:
     """Make every section, by its group."""
-    job, quality, learning, speed, rules = GROUPS
-    return {
-        job: [job_summary(record), photographs_of_the_job(record)],
-        quality: [final_results(record), confusion(record), photographs(record), calibration(record)],
-        learning: [learning_curves(record), search_trials(record), inside_the_network(record)],
-        speed: [
-            framework_metrics(record),
-            step_durations(record, results),
-            system_usage(record),
-            gpu_utilization(record),
-            batch_size(record),
-            cpu_bottlenecks(record, results),
-            io_bottlenecks(record, results),
-            load_balancing(record),
-            memory(record),
+    speed = (framework_metrics, system_usage, gpu_utilization, batch_size, load_balancing, memory)
+    groups: dict[str, Sequence[partial[Section]]] = {
+        "The job": [partial(make, record) for make in (job_summary, photographs_of_the_job)],
+        "How good it is": [partial(make, record) for make in (final_results, confusion, photographs, calibration)],
+        "How it learned": [partial(make, record) for make in (learning_curves, search_trials, inside_the_network)],
+        "How fast it was": [
+            *(partial(make, record) for make in speed),
+            *(partial(make, record, results) for make in (step_durations, cpu_bottlenecks, io_bottlenecks)),
         ],
-        rules: [rules_summary(results), cost(record, saving)],
+        "Rules and cost": [partial(rules_summary, results), partial(cost, record, saving)],
     }
+    return {name: [_section(make) for make in makers] for name, makers in groups.items()}
+
+
+def _section(make: partial[Section]) -> Section:
+    """Make a section; one that fails leaves the others."""
+    try:
+        return make()
+    except Exception as error:
+        title = make.func.__name__.replace("_", " ").capitalize()
+        logger.warning("report: section %s was not made", title, exc_info=error)
+        return Section(title, "", empty=f"This section could not be made: {type(error).__name__}, see the job's log.")
 
 
 def _write(file: Path, text: str) -> None:
