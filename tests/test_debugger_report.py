@@ -14,7 +14,7 @@ from train.debugger.record import Record, read_record
 from train.debugger.report import HTML_NAME, JSON_NAME, report_job, write_debugger_report
 from train.debugger.report.quality import dense_matrix
 from train.debugger.report.results import MAX_FINDINGS, summarize
-from train.debugger.report.text import name_of, number, seconds, share, size
+from train.debugger.report.text import money, name_of, number, seconds, share, size
 from train.debugger.rule_settings import RuleSettings
 from train.debugger.rules import RuleResult
 
@@ -220,7 +220,7 @@ def test_cost_is_the_price_times_the_hours_of_all_hosts(tmp_path: Path) -> None:
     total = 1.5 * 2 * record.duration / 3600
     assert content["sections"]["Cost"]["cost"] == pytest.approx(total)
     assert content["sections"]["Cost"]["expected_saving"] == pytest.approx(total / 2)
-    assert f"The job cost {total:.4f} at 1.5 an hour on 2 hosts" in page.text
+    assert f"The job cost {money(total)} at 1.5 an hour on 2 hosts" in page.text
 
 
 def test_without_a_price_the_section_says_how_to_give_it(tmp_path: Path) -> None:
@@ -258,6 +258,14 @@ def test_a_report_that_cannot_be_made_is_told_in_the_log(tmp_path: Path, caplog:
     assert "Training report" in (tmp_path / HTML_NAME).read_text(encoding="utf-8")
 
 
+def test_a_section_shows_what_its_rules_found(tmp_path: Path) -> None:
+    rules = [result("Leakage"), result("ClassImbalance", "NoIssuesFound", finding="", advice=""),
+             result("CheckInputImages", "NotApplicable", details={"reason": "no inputs were recorded"})]  # fmt: skip
+    page, _ = report(write(Job(num_steps=5), tmp_path), rules, tmp_path)
+    assert re.search(r"Leakage:\s+Leakage was seen. Change Leakage.\s+No issue found by ClassImbalance.", page.text)
+    assert "Not judged: no inputs were recorded." in page.text
+
+
 def test_a_section_that_cannot_be_made_leaves_the_others(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     record = write(Job(), tmp_path)
     record.predictions["test"]["per_class"] = [{"num_images": 1}]
@@ -289,4 +297,6 @@ def test_a_number_is_written_as_a_person_reads_it() -> None:
     ]
     assert [number(v) for v in (7, 1399, 12345.6, 0.123456, 1e-7, True, None)] == [
         "7", "1,399", "12,346", "0.1235", "1e-07", "True", "\u2013"]  # fmt: skip
+    assert share(1e-7).replace(nbsp, " ") == "under 0.01 %"
+    assert [money(v) for v in (0, 0.0000381, 0.0774, 1.5, 1234.567)] == ["0", "0.000038", "0.077", "1.50", "1,234.57"]
     assert name_of("a" * 100) == "a" * 29 + "\u2026" + "a" * 30

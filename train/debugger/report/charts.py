@@ -198,6 +198,7 @@ def histogram(title: str, description: str, values: Floats, *, xlabel: str, ylab
     top = np.percentile(values, 99.5)
     counts, edges = np.histogram(values.clip(max=top), bins=min(40, max(5, len(values) // 3)))
     axes.stairs(counts, edges, fill=True, color=SERIES[0])
+    axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     return finish(axes, title, description)
 

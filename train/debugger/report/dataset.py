@@ -44,10 +44,12 @@ def photographs_of_the_job(record: Record) -> Section:
         rows = [(name_of(_end(row["photograph"])), name_of(row["reason"], 120)) for row in named]
         blocks.append(Table("Unreadable photographs", ("Photograph", "Reason"), rows, num_text=2))
     notes = [
-        f"{plural(num_leaks, 'photograph')} with the same contents in two splits."
-        + (" Take them out of one, or the results are too good." if num_leaks else ""),
-        f"{plural(unreadable, 'photograph')} could not be read"
-        + ("; unreadable.csv beside this page names them." if unreadable else "."),
+        f"Of {plural(num_leaks, 'photograph')} the contents are in two splits: keep each in one; results look too good."
+        if num_leaks
+        else "No photograph was seen in two splits.",
+        f"{plural(unreadable, 'photograph')} could not be read; unreadable.csv beside this page names each."
+        if unreadable
+        else "Every photograph could be read.",
     ]
     data = {
         "num_classes": len(names),

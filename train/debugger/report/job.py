@@ -7,7 +7,7 @@ import numpy as np
 from train.debugger.record import Record, Row
 from train.debugger.report.blocks import Chart, Section, Table
 from train.debugger.report.charts import bar_chart
-from train.debugger.report.text import NBSP, name_of, number, plural, seconds, share, size
+from train.debugger.report.text import NBSP, money, name_of, number, plural, seconds, share, size
 
 PRICE = "instance_price_per_hour"
 
@@ -146,12 +146,12 @@ def cost(record: Record, saving: float) -> Section:
         return Section("Cost", intro, empty=empty)
     num_hosts = max(1, int(record.job.get("num_hosts", 1)))
     total = price * num_hosts * record.duration / 3600
-    rows = [(name, seconds(spent), f"{total * spent / record.duration:.4f}") for name, spent in _phases(record).items()]
-    rows.append(("whole job", seconds(record.duration), f"{total:.4f}"))
+    rows = [(name, seconds(spent), money(total * spent / record.duration)) for name, spent in _phases(record).items()]
+    rows.append(("whole job", seconds(record.duration), money(total)))
     hosts = f" on {num_hosts} hosts" if num_hosts > 1 else ""
-    notes = [f"The job cost {total:.4f} at {number(price)} an hour{hosts}, in the currency of that price."]
+    notes = [f"The job cost {money(total)} at {number(price)} an hour{hosts}, in the currency of that price."]
     if saving > 0:
-        notes.append(f"The change with the largest gain would save about {total * saving:.4f} of it.")
+        notes.append(f"The change with the largest gain would save about {money(total * saving)} of it.")
     return Section(
         "Cost",
         intro,

@@ -92,14 +92,16 @@ def report_job(directory: Path, settings: RuleSettings) -> None:
 
 def sections(record: Record, results: Sequence[RuleResult], saving: float) -> Mapping[str, Sequence[Section]]:
     """Make every section, by its group."""
-    speed = (framework_metrics, system_usage, gpu_utilization, batch_size, load_balancing, memory)
     groups: dict[str, Sequence[partial[Section]]] = {
         "The job": [partial(make, record) for make in (job_summary, photographs_of_the_job)],
         "How good it is": [partial(make, record) for make in (final_results, confusion, photographs, calibration)],
         "How it learned": [partial(make, record) for make in (learning_curves, search_trials, inside_the_network)],
         "How fast it was": [
-            *(partial(make, record) for make in speed),
-            *(partial(make, record, results) for make in (step_durations, cpu_bottlenecks, io_bottlenecks)),
+            partial(framework_metrics, record),
+            partial(step_durations, record, results),
+            *(partial(make, record) for make in (system_usage, gpu_utilization, batch_size)),
+            *(partial(make, record, results) for make in (cpu_bottlenecks, io_bottlenecks)),
+            *(partial(make, record) for make in (load_balancing, memory)),
         ],
         "Rules and cost": [partial(rules_summary, results), partial(cost, record, saving)],
     }

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from matplotlib.colors import to_rgb
 
 from classifier.errors import ImageError
+from classifier.evaluation import NUM_CALIBRATION_BINS
 from train.debugger.record import Record, Row
 from train.debugger.report.blocks import Block, Chart, Gallery, Photograph, Section, Table
 from train.debugger.report.charts import INK, MUTED, SERIES, WIDTH, add_legend, finish, new_axes
@@ -30,6 +31,8 @@ MAX_CELLS = 250
 
 SHOWN_PAIRS = SHOWN_CLASSES = 15
 MAX_CONFIDENT = 12
+MAX_SURE = 0.95
+"""Probability of the right class from which on a photograph is not hard."""
 
 NO_PREDICTIONS = "The job ended before its final evaluation, so there are no predictions to show."
 
@@ -147,7 +150,7 @@ def photographs(record: Record) -> Section:
         )
     wrong = sorted((row for row in rows if row["label"] != row["prediction"]), key=lambda row: -row["probability"])
     confident = wrong[:MAX_CONFIDENT]
-    others = [row for row in rows if row not in confident]
+    others = [row for row in rows if row not in confident and row["label_probability"] < MAX_SURE]
     blocks = [
         Gallery(f"{caption} ({split})", [_photograph(row) for row in chosen])
         for caption, chosen in (("Most confidently wrong", confident), ("Other photographs of high loss", others))
@@ -165,11 +168,11 @@ def _photograph(row: Row) -> Photograph:
     except ImageError as error:
         source, missing = "", name_of(error, 120)
     if row["label"] == row["prediction"]:
-        lines = [f"{name_of(row['label'])}, right with only {share(row['probability'])}"]
+        lines = [f"rightly taken for {name_of(row['prediction'])}, but only {share(row['probability'])} sure"]
     else:
         lines = [
             f"taken for {name_of(row['prediction'])} ({share(row['probability'])})",
-            f"its folder says {name_of(row['label'])} ({share(row.get('label_probability', 0.0))})",
+            f"its folder says {name_of(row['label'])} ({share(row['label_probability'])})",
         ]
     return Photograph(source, missing, name_of("/".join(file.parts[-2:]), 40), lines)
 
@@ -186,9 +189,11 @@ def calibration(record: Record) -> Section:
         return Section("Calibration", intro, empty="No calibration was recorded." if split else NO_PREDICTIONS)
     bins = [item for item in row["bins"] if item.get("count")]
     axes = new_axes("what it said", "how often it was right", height=230)
-    width = 1 / max(10, len(row["bins"]))
     x, y = ([float(item[name]) for item in bins] for name in ("confidence", "accuracy"))
-    axes.bar(x, y, width=width * 0.8, color=SERIES[0], alpha=0.75, label="measured")
+    middle = [
+        (min(int(value * NUM_CALIBRATION_BINS), NUM_CALIBRATION_BINS - 1) + 0.5) / NUM_CALIBRATION_BINS for value in x
+    ]
+    axes.bar(middle, y, width=0.8 / NUM_CALIBRATION_BINS, color=SERIES[0], alpha=0.75, label="measured")
     axes.plot([0, 1], [0, 1], color=INK, linestyle="--", linewidth=1.2, label="to be believed")
     axes.set(xlim=(0, 1.02), ylim=(0, 1.05))
     axes.tick_params(color=MUTED)

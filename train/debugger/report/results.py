@@ -134,20 +134,21 @@ def rules_summary(results: Sequence[RuleResult]) -> Section:
 def _said(result: RuleResult) -> tuple[str, ...]:
     parameters = ", ".join(f"{name}={number(value)}" for name, value in result.parameters.items())
     reason = str(result.details.get("reason", ""))
-    return (result.description, result.finding, result.advice, reason, parameters and f"[{parameters}]")
+    return (
+        result.description.replace("`", ""), result.finding, result.advice, reason and f"Not judged: {reason}.",
+        parameters and f"[{parameters}]",
+    )  # fmt: skip
 
 
-def verdicts(section: Section, results: Sequence[RuleResult]) -> list[tuple[str, str, str]]:
-    """List rule, verdict and text of the rules that belong to a section and could judge."""
-    return [
-        (
-            result.rule,
-            VERDICTS[result.status],
-            name_of(" ".join(filter(None, (result.finding, result.advice))), MAX_TEXT),
-        )
-        for result in results
-        if result.rule in section.rules and result.status in (ISSUES, NO_ISSUES)
+def verdicts(section: Section, results: Sequence[RuleResult]) -> tuple[list[tuple[str, str]], str]:
+    """List what the rules that belong to a section found, and name those that found nothing."""
+    judged = [result for result in results if result.rule in section.rules]
+    found = [
+        (result.rule, name_of(f"{result.finding} {result.advice}", MAX_TEXT))
+        for result in judged
+        if result.status == ISSUES
     ]
+    return found, ", ".join(result.rule for result in judged if result.status == NO_ISSUES)
 
 
 def parameter(results: Sequence[RuleResult], rule: str, name: str, default: float) -> float:

@@ -12,7 +12,7 @@ from train.debugger.report.text import PERCENTILES, Floats, name_of, number, plu
 from train.debugger.rules import RuleResult
 
 PARTS = {
-    "data_wait": "waiting for photographs",
+    "data_wait": "waiting for data",
     "copy": "copying to the device",
     "forward": "forward pass",
     "backward": "backward pass",
@@ -21,6 +21,8 @@ PARTS = {
 OTHER = "other"
 SHOWN_OUTLIERS = SHOWN_OPERATORS = 10
 MAX_MARKED = 200
+MIN_SHARE = 0.0005
+"""Of a step, for a part to be drawn."""
 
 
 def stages_of(record: Record) -> list[str]:
@@ -46,7 +48,7 @@ def framework_metrics(record: Record) -> Section:
         "Time that goes into forward and backward passes trains the network; time spent waiting for photographs does "
         "not, and more loader processes or a cache can win it back."
     )
-    rules = ("OverallFrameworkMetrics", "Dataloader")
+    rules = ("Dataloader",)
     blocks: list[Block] = []
     split = _modes(record)
     if len(record.steps):
@@ -55,9 +57,10 @@ def framework_metrics(record: Record) -> Section:
         title = "Training, evaluation and the rest"
         blocks.append(bar_chart(title, text, list(split), list(split.values()), labels))
     parts_by_stage = {stage: parts_of(record.steps.of(stage)) for stage in stages_of(record)}
-    for stage, parts in parts_by_stage.items():
-        whole = sum(parts.values())
-        if whole > 0:
+    for stage, every in parts_by_stage.items():
+        whole = sum(every.values())
+        parts = {name: value for name, value in every.items() if value > MIN_SHARE * whole}
+        if parts:
             labels = [f"{share(value / whole)} ({seconds(value)})" for value in parts.values()]
             names = [PARTS.get(name, name) for name in parts]
             text = "; ".join(f"{name} {label}" for name, label in zip(names, labels, strict=True))
@@ -130,23 +133,24 @@ def _outliers(steps: Steps, num_deviations: float) -> list[int]:
 
 
 def _duration_charts(stage: str, steps: Steps, outliers: Sequence[int]) -> list[Block]:
-    axes = new_axes("step", "seconds")
-    x = steps.number.astype(np.float64)
-    draw_series(axes, x, steps.total, "step")
+    factor, unit = (1000, "milliseconds") if np.nanmax(steps.total) < 1 else (1, "seconds")
+    axes = new_axes("step", unit)
+    x, y = steps.number.astype(np.float64), factor * steps.total
+    draw_series(axes, x, y, "step")
     if outliers:
         marked = sorted(outliers, key=lambda index: -steps.total[index])[:MAX_MARKED]
-        axes.plot(x[marked], steps.total[marked], "o", color=SERIES[1], markersize=3.5, label="outlier")
+        axes.plot(x[marked], y[marked], "o", color=SERIES[1], markersize=3.5, label="outlier")
         add_legend(axes)
-    axes.set_ylim(0, float(np.nanmax(steps.total)) * 1.08 or 1)
+    axes.set_ylim(0, float(np.nanmax(y)) * 1.08 or 1)
     middle = seconds(float(np.nanmedian(steps.total)))
     text = (
         f"{middle} in the middle, {seconds(float(np.nanmax(steps.total)))} at most, {plural(len(outliers), 'outlier')}"
     )
     charts: list[Block] = [finish(axes, f"How long each step took, {name_of(stage)}", text)]
-    finite = steps.total[np.isfinite(steps.total)]
+    finite = y[np.isfinite(y)]
     if len(finite) >= 10:
         title = f"How many steps took how long, {name_of(stage)}"
-        charts.append(histogram(title, text, finite, xlabel="seconds", ylabel="steps"))
+        charts.append(histogram(title, text, finite, xlabel=unit, ylabel="steps"))
     return charts
 
 

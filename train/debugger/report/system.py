@@ -43,7 +43,7 @@ def system_usage(record: Record) -> Section:
     intro = "How busy the machine was. A machine that is paid for and idle is a reason to look at the findings above."
     samples = record.system
     if not len(samples):
-        return Section("System usage statistics", intro, empty=NO_SAMPLES, rules=("OverallSystemUsage",))
+        return Section("System usage statistics", intro, empty=NO_SAMPLES)
     cpu = mean_cpu(samples)
     disk = {"read": rates(samples.disk_read, samples), "written": rates(samples.disk_write, samples)}
     network = {"received": rates(samples.net_in, samples), "sent": rates(samples.net_out, samples)}
@@ -69,7 +69,7 @@ def system_usage(record: Record) -> Section:
         Table(f"Statistics of {node}", ("Metric", *PERCENTILES), rows),
     ]
     data = {node: {name: {"unit": unit, **spread} for name, (unit, spread) in spreads.items()}}
-    return Section("System usage statistics", intro, blocks, rules=("OverallSystemUsage",), data=data)
+    return Section("System usage statistics", intro, blocks, data=data)
 
 
 def _chart(

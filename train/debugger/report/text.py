@@ -52,6 +52,8 @@ def seconds(value: float) -> str:
 def share(value: float) -> str:
     """Write a share in [0, 1] as a percentage."""
     percentage = value * 100
+    if 0 < abs(percentage) < 0.01:
+        return f"under 0.01{NBSP}%"
     return f"{percentage:.0f}{NBSP}%" if abs(percentage) >= 9.95 else f"{percentage:.2g}{NBSP}%"
 
 
@@ -62,6 +64,11 @@ def size(value: float) -> str:
             return f"{value:.3g}{NBSP}{unit}"
         value /= 1000
     return f"{value:.3g}{NBSP}TB"
+
+
+def money(value: float) -> str:
+    """Write an amount to the hundredth, a small one to two significant digits."""
+    return f"{value:,.2f}" if value >= 1 else np.format_float_positional(value, precision=2, fractional=False, trim="-")
 
 
 def number(value: object, digits: int = 4) -> str:
