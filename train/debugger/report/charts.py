@@ -155,7 +155,7 @@ def series_chart(
     """Draw named series of (x, y), from 0 unless `log`."""
     axes = new_axes(xlabel, ylabel)
     for name, (x, y) in series.items():
-        draw_series(axes, x, y, name)
+        draw_series(axes, x, np.where(y > 0, y, np.nan) if log else y, name)
     if len(series) > 1:
         add_legend(axes)
     highest = max((float(np.nanmax(np.where(np.isfinite(y), y, 0), initial=0)) for _, y in series.values()), default=0)

@@ -121,7 +121,7 @@ def _matrix_chart(matrix: Counts, names: Sequence[str], split: str) -> Chart:
     pixels[..., :3] = to_rgb(CELL_COLOR)
     # A single mistake among many photographs must still be seen.
     pixels[..., 3] = np.where(shares > 0, 0.12 + 0.88 * shares, 0)
-    axes = new_axes("taken for", "is", height=WIDTH)
+    axes = new_axes("taken for", "is", height=min(WIDTH, 140 + 40 * len(names)))
     axes.imshow(pixels, interpolation="nearest", extent=(0, len(names), len(names), 0))
     axes.grid(visible=False)
     if len(names) <= MAX_NAMED_CLASSES:

@@ -118,7 +118,7 @@ def step_durations(record: Record, results: Sequence[RuleResult]) -> Section:
                        "num_outliers": len(found), "outliers": steps.number[found][:1000].tolist()}  # fmt: skip
     if not rows:
         return Section("Step durations", intro, empty="The job recorded no training steps.", rules=rules)
-    blocks.append(Table("Seconds of a step", ("Stage", "Steps", "mean", *PERCENTILES), rows))
+    blocks.append(Table("How long a step took", ("Stage", "Steps", "mean", *PERCENTILES), rows))
     if outliers:
         outliers.sort(key=lambda row: -row[0])
         header = ("Step", "Most of the excess", "Epoch", "Took", "Times the middle")
