@@ -8,12 +8,19 @@ from typing import Any
 import numpy as np
 
 from train.debugger.record import RECORD_NAME, Floats, Record, RecordWriter, read_record
+from train.debugger.rules import RuleResult
 
 Row = dict[str, Any]
 
 BLOCK = 500
 UNREADABLE = [{"photograph": "/data/train/pug/9.jpg", "reason": "4 bytes are no image"}]
 LAYERS = tuple(f"layer{index // 4 + 1}.{index % 4}.conv.weight" for index in range(16))
+
+
+HOSTILE = (
+    "<script>alert(1)</script>", "\"'><img src=x onerror=alert(1)>", "$\\frac{", "%s {{ 7 * 7 }}", "n" * 10_000,
+    "\x00\x1b[31m\n\u202eevil", "\udcff not utf-8", "ねこ 猫 🐱", "]]> --> &amp;", " ",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -244,3 +251,12 @@ def _predictions(job: Job, random: np.random.Generator) -> Row:
         "calibration": {"before": 0.061, "after": 0.024, "temperature": 1.31, "bins": bins},
         "metrics": {"test:loss": 0.187, "test:accuracy": 0.943, "test:top5_accuracy": 0.998, "test:macro_f1": 0.941},
     }  # fmt: skip
+
+
+def result(rule: str, status: str = "IssuesFound", **values: Any) -> RuleResult:
+    """Make the verdict of a rule."""
+    defaults: dict[str, Any] = {
+        "severity": "problem", "triggered": 3, "datapoints": 40, "parameters": {"threshold": 0.5}, "description": "d",
+        "finding": f"{rule} was seen.", "advice": f"Change {rule}.", "gain": None, "first_step": None, "details": {},
+    }  # fmt: skip
+    return RuleResult(rule=rule, status=status, **{**defaults, **values})

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from debugger_records import Job, write
+from debugger_records import HOSTILE, Job, result, write
 
 from train.debugger.record import Record, read_record
 from train.debugger.report import HTML_NAME, JSON_NAME, report_job, write_debugger_report
@@ -17,11 +17,6 @@ from train.debugger.report.results import MAX_FINDINGS, summarize
 from train.debugger.report.text import money, name_of, number, seconds, share, size
 from train.debugger.rule_settings import RuleSettings
 from train.debugger.rules import RuleResult
-
-HOSTILE = (
-    "<script>alert(1)</script>", "\"'><img src=x onerror=alert(1)>", "$\\frac{", "%s {{ 7 * 7 }}", "n" * 10_000,
-    "\x00\x1b[31m\n\u202eevil", "\udcff not utf-8", "ねこ 猫 🐱", "]]> --> &amp;", " ",
-)  # fmt: skip
 
 
 class Page(HTMLParser):
@@ -41,14 +36,6 @@ class Page(HTMLParser):
 
     def of(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes in self.elements if name == tag]
-
-
-def result(rule: str, status: str = "IssuesFound", **values: Any) -> RuleResult:
-    defaults: dict[str, Any] = {
-        "severity": "problem", "triggered": 3, "datapoints": 40, "parameters": {"threshold": 0.5}, "description": "d",
-        "finding": f"{rule} was seen.", "advice": f"Change {rule}.", "gain": None, "first_step": None, "details": {},
-    }  # fmt: skip
-    return RuleResult(rule=rule, status=status, **{**defaults, **values})
 
 
 def report(record: Record, results: list[RuleResult], directory: Path) -> tuple[Page, dict[str, Any]]:

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from debugger_records import Job, write
+from debugger_records import HOSTILE, Job, result, write
 from sample_data import CACHE, wheels
 from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
-from test_debugger_report import HOSTILE, result
 
 from train.debugger.report import HTML_NAME, write_debugger_report
 

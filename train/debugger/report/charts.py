@@ -158,13 +158,13 @@ def series_chart(
         draw_series(axes, x, np.where(y > 0, y, np.nan) if log else y, name)
     if len(series) > 1:
         add_legend(axes)
-    highest = max((float(np.nanmax(np.where(np.isfinite(y), y, 0), initial=0)) for _, y in series.values()), default=0)
-    if log and highest > 0:
+    every = np.concatenate([np.zeros(0), *(y[np.isfinite(y)] for _, y in series.values())])
+    if log and (every > 0).any():
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
-    elif min((float(np.nanmin(np.where(np.isfinite(y), y, 0))) for _, y in series.values() if len(y)), default=0) >= 0:
-        axes.set_ylim(0, top or highest * 1.05 or 1)
+    elif (every >= 0).all():
+        axes.set_ylim(0, top or every.max(initial=0) * 1.05 or 1)
     if formatter and not log:
         axes.yaxis.set_major_formatter(formatter)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=xlabel in ("epoch", "step")))

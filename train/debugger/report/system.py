@@ -62,10 +62,10 @@ def system_usage(record: Record) -> Section:
     spreads = {name: (unit, spread) for name, unit, values in metrics if (spread := statistics(values))}
     rows = [(name, *map(WRITE[unit], spread.values())) for name, (unit, spread) in spreads.items()]
     node = name_of(record.job.get("host") or "this host", 30)
-    blocks = [
-        _chart("Processor, all cores", {"in use": cpu, "waiting for disk": samples.io_wait}, samples, percent=True),
-        _chart("Disk", disk, samples, ylabel="a second"),
-        _chart("Network", network, samples, ylabel="a second"),
+    blocks: list[Block] = [
+        *_chart("Processor, all cores", {"in use": cpu, "waiting for disk": samples.io_wait}, samples, percent=True),
+        *_chart("Disk", disk, samples, ylabel="a second"),
+        *_chart("Network", network, samples, ylabel="a second"),
         Table(f"Statistics of {node}", ("Metric", *PERCENTILES), rows),
     ]
     data = {node: {name: {"unit": unit, **spread} for name, (unit, spread) in spreads.items()}}
@@ -74,7 +74,8 @@ def system_usage(record: Record) -> Section:
 
 def _chart(
     title: str, series: dict[str, Floats], samples: SystemSamples, *, percent: bool = False, ylabel: str = ""
-) -> Block:
+) -> list[Block]:
+    """Draw what was sampled over time; nothing where nothing was."""
     formatter, write = (PERCENT, WRITE["percent"]) if percent else (BYTES, WRITE["bytes"])
     span = float(samples.time[-1])
     divisor, unit = next((divisor, unit) for least, divisor, unit in UNITS if span >= least)
@@ -102,8 +103,8 @@ def gpu_utilization(record: Record) -> Section:
         for name, v in gpus.items()
     }
     rows = [(name, *(f"{value:.0f} %" for value in values.values())) for name, values in spread.items()]
-    blocks = [
-        _chart("GPU utilisation", gpus, samples, percent=True),
+    blocks: list[Block] = [
+        *_chart("GPU utilisation", gpus, samples, percent=True),
         Table("Utilisation of each GPU", ("GPU", "mean", "p95", "p5"), rows),
     ]
     return Section("GPU utilisation", intro, blocks, rules=rules, data=spread)
@@ -231,14 +232,14 @@ def memory(record: Record) -> Section:
     samples, rules = record.system, ("GPUMemoryIncrease",)
     if not len(samples):
         return Section("Memory", intro, empty=NO_SAMPLES, rules=rules)
-    blocks = [_chart("Memory of the machine", {"machine": samples.memory_bytes, "job": samples.process_bytes}, samples)]
+    blocks = _chart("Memory of the machine", {"machine": samples.memory_bytes, "job": samples.process_bytes}, samples)
     gpus = _by_gpu(samples.gpu_memory)
     notes, data = [], {"peak_process_bytes": statistics(samples.process_bytes).get("max")}
     limit = record.job.get("memory_bytes")
     if limit and (peak := statistics(samples.memory_bytes).get("max")):
         notes.append(f"At most {size(peak)} of {size(limit)} ({share(peak / limit)}) were in use.")
     if gpus:
-        blocks.append(_chart("Memory of the GPUs", gpus, samples, percent=True))
+        blocks += _chart("Memory of the GPUs", gpus, samples, percent=True)
         blocks.append(box_chart("Spread of the GPUs' memory", "", gpus))
     else:
         notes.append(f"{NO_GPU} There is no GPU memory to show.")
