@@ -135,6 +135,15 @@ def test_a_record_may_lack_any_kind_of_line(tmp_path: Path, kind: str) -> None:
     assert page.of("svg")
 
 
+def test_what_the_machine_did_not_tell_is_left_out(tmp_path: Path) -> None:
+    record = write(Job(), tmp_path)
+    for column in (record.system.net_in, record.system.net_out, record.system.io_wait, record.system.cpu):
+        column[:] = np.nan
+    page, content = report(record, [], tmp_path)
+    assert "Network" not in page.text
+    assert "Disk read a second" in content["sections"]["System usage statistics"]["algo-1"]
+
+
 def test_hostile_names_are_text_and_nothing_else(tmp_path: Path) -> None:
     names = [f"{name}{index}" if index % 2 else name for index, name in enumerate(HOSTILE)]
     files = [Path(f"/nowhere/{name[:200]}.jpg") for name in names]

@@ -84,10 +84,10 @@ def _chart(
         f"{name} {write(s['p50'])} in the middle, {write(s['max'])} at most" for name, s in spreads.items() if s
     )
     shown = {name: (samples.time / divisor, values) for name, values in series.items() if spreads[name]}
-    top = 102 if percent else None
-    return series_chart(
-        title, text, shown, xlabel=f"{unit} since the start", ylabel=ylabel, formatter=formatter, top=top
-    )
+    if not shown:
+        return []
+    xlabel, top = f"{unit} since the start", 102 if percent else None
+    return [series_chart(title, text, shown, xlabel=xlabel, ylabel=ylabel, formatter=formatter, top=top)]
 
 
 def gpu_utilization(record: Record) -> Section:
