@@ -65,7 +65,7 @@ def drawing_style() -> Iterator[None]:
     """Draw in the report's colours; class names in scripts that a font lacks are no reason to warn."""
     with mpl.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        warnings.filterwarnings("ignore", message="All-NaN slice")
+        warnings.filterwarnings("ignore", message="All-NaN slice|Mean of empty slice")
         yield
 
 

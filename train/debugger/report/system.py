@@ -123,7 +123,8 @@ def batch_size(record: Record) -> Section:
             columns |= {f"{name}{suffix}": values for name, values in _by_gpu(table).items()}
         columns = {name: values for name, values in columns.items() if np.isfinite(values).any()}
         middles = "; ".join(f"{name} {np.nanmedian(values):.0f} % in the middle" for name, values in columns.items())
-        blocks.append(box_chart("How busy the machine was", middles, columns))
+        if columns:
+            blocks.append(box_chart("How busy the machine was", middles, columns))
     rows, data = [], {}
     sizes = {row.get("stage"): row for row in record.stages}
     for stage in stages_of(record):
