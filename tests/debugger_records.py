@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from train.debugger.record import RECORD_NAME, Floats, Record, RecordWriter, read_record
-from train.debugger.rules import RuleResult
+from train.debugger.rules import RuleResult, Status
 
 Row = dict[str, Any]
 
@@ -253,7 +253,7 @@ def _predictions(job: Job, random: np.random.Generator) -> Row:
     }  # fmt: skip
 
 
-def result(rule: str, status: str = "IssuesFound", **values: Any) -> RuleResult:
+def result(rule: str, status: Status = "IssuesFound", **values: Any) -> RuleResult:
     """Make the verdict of a rule."""
     defaults: dict[str, Any] = {
         "severity": "problem", "triggered": 3, "datapoints": 40, "parameters": {"threshold": 0.5}, "description": "d",

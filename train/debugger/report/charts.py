@@ -92,7 +92,7 @@ def finish(axes: Axes, title: str, description: str) -> Chart:
     figure = axes.get_figure(root=True)
     assert isinstance(figure, Figure), "new_axes made it"
     # Figure.savefig would draw twice.
-    FigureCanvasSVG(figure).print_svg(stream, metadata=NO_METADATA)
+    FigureCanvasSVG(figure).print_svg(stream, metadata=NO_METADATA)  # type: ignore[no-untyped-call]
     return Chart(title, description, inlined(stream.getvalue(), title, description))
 
 
