@@ -30,6 +30,7 @@ from train.config import TrainingConfig
 from train.data import Photographs, find_photographs
 from train.debugger.create import create_recorder
 from train.debugger.leaks import find_leaks
+from train.debugger.report import report_job
 from train.debugger.rows import data_row, job_row, leak_row, predictions_row
 from train.features import UnreadablePhotographs, run_split
 from train.history import History
@@ -64,13 +65,16 @@ class TrainingJob:
         """Train, write the artifact, then measure the artifact."""
         torch.manual_seed(self._config.seed)
         torch.set_num_threads(self._resources.num_cpus)
-        with self._recorder as recorder:
-            recorder.write_made(
-                "job", job_row, self._config, self._strategy, self._device, self._resources, recorder.clock
-            )
-            recorder.write("phase", name="imports", start=0.0, seconds=self._seconds_of_imports)
-            self._run()
-            recorder.end("stopped" if self._stop.requested else "completed", self._stop.reason)
+        try:
+            with self._recorder as recorder:
+                recorder.write_made(
+                    "job", job_row, self._config, self._strategy, self._device, self._resources, recorder.clock
+                )
+                recorder.write("phase", name="imports", start=0.0, seconds=self._seconds_of_imports)
+                self._run()
+                recorder.end("stopped" if self._stop.requested else "completed", self._stop.reason)
+        finally:
+            report_job(self._paths.output_data, self._config.rules)
 
     def _run(self) -> None:
         with self._recorder.phase("find photographs"):
