@@ -29,7 +29,8 @@ def outcome_of(record: Record) -> str:
         metrics = record.predictions.get(split, {}).get("metrics", {})
         accuracy = metrics.get(f"{split}:accuracy", metrics.get("accuracy"))
         if isinstance(accuracy, int | float):
-            return f"It recognises {accuracy * 100:.1f}{NBSP}% of the {split} photographs."
+            what = "gives all labels of" if (record.data or {}).get("task") == "multi_label" else "recognises"
+            return f"It {what} {accuracy * 100:.1f}{NBSP}% of the {split} photographs."
     return ""
 
 
@@ -91,7 +92,7 @@ def _facts(record: Record) -> dict[str, str]:
         "Strategy": name_of(job.get("strategy", "")),
         "Machine": ", ".join(machine) if job else "",
         "Hosts": number(job.get("num_hosts", 1)),
-        "Photographs": _counts(record.data),
+        "Labels" if (record.data or {}).get("task") == "multi_label" else "Photographs": _counts(record.data),
         "Versions": ", ".join(f"{name_of(name)} {name_of(text)}" for name, text in job.get("versions", {}).items()),
     }
     return {name: value for name, value in facts.items() if value}
