@@ -108,7 +108,8 @@ def _counts(data: Row | None) -> str:
 def _times(record: Record, loop: tuple[float, float] | None) -> dict[str, str]:
     times = {}
     if begun := record.job.get("started_at"):
-        times["Began"], times["Ended"] = _clock(begun, 0), _clock(begun, record.duration)
+        times["Began"] = _clock(begun, 0)
+        times["Ended" if record.end else "Last recorded"] = _clock(begun, record.duration)
     times["Duration"] = seconds(record.duration)
     if loop and record.duration > 0:
         parts = {
