@@ -45,6 +45,7 @@ class Job:
     has_ended: bool = True
     has_operators: bool = False
     leaks: Sequence[tuple[str, str]] = ()
+    task: str = "single_label"
     job: Row = field(default_factory=dict)
     seed: int = 0
 
@@ -109,6 +110,7 @@ def _data(job: Job, random: np.random.Generator) -> Row:
     train = random.integers(40, 70, len(job.class_names))
     counts = {"train": train.tolist(), "validation": (train // 5).tolist(), "test": (train // 5).tolist()}
     return {
+        "task": job.task,
         "class_names": list(job.class_names),
         "unreadable": 1,
         "unreadable_photographs": UNREADABLE,
@@ -232,6 +234,8 @@ def _predictions(job: Job, random: np.random.Generator) -> Row:
     cells: list[list[int]] = matrix.tolist()
     if len(names) > 200:
         cells = [[int(i), int(j), int(matrix[i, j])] for i, j in zip(*np.nonzero(matrix), strict=True)]
+    if job.task == "multi_label":
+        cells = []
     f1 = matrix.diagonal() / matrix.sum(axis=1)
     per_class = [
         {"class_name": name, "num_images": int(matrix[i].sum()), "precision": 0.9, "recall": 0.9, "f1": float(f1[i])}

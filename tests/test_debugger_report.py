@@ -197,6 +197,15 @@ def test_many_classes_have_their_most_confused_pairs_named(tmp_path: Path, num_c
     assert (tmp_path / HTML_NAME).stat().st_size < 1_500_000
 
 
+def test_photographs_with_several_labels_have_no_confusion_matrix(tmp_path: Path) -> None:
+    record = write(Job(task="multi_label", photographs=[Path("/nowhere/a.jpg")]), tmp_path)
+    record.predictions["test"]["hardest"][0].update(label="", prediction="pug, beagle")
+    page, _ = report(record, [], tmp_path)
+    assert "It gives all labels of 94.3\u00a0% of the test photographs." in page.text
+    assert "Photographs may have several labels here" in page.text
+    assert "taken for pug, beagle" in page.text and "labelled no class" in page.text
+
+
 def test_a_single_confusion_of_a_thousand_classes_is_drawn(tmp_path: Path) -> None:
     names = [f"class_{index:04}" for index in range(1000)]
     sizes = {}

@@ -168,6 +168,8 @@ def series_chart(
     if formatter and not log:
         axes.yaxis.set_major_formatter(formatter)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=xlabel in ("epoch", "step")))
+    if all(len(x) == 1 for x, _ in series.values()):
+        axes.set_xticks([x[0] for x, _ in series.values()])
     return finish(axes, title, description)
 
 

@@ -29,7 +29,8 @@ def outcome_of(record: Record) -> str:
         metrics = record.predictions.get(split, {}).get("metrics", {})
         accuracy = metrics.get(f"{split}:accuracy", metrics.get("accuracy"))
         if isinstance(accuracy, int | float):
-            return f"It recognises {accuracy * 100:.1f}{NBSP}% of the {split} photographs."
+            what = "gives all labels of" if (record.data or {}).get("task") == "multi_label" else "recognises"
+            return f"It {what} {accuracy * 100:.1f}{NBSP}% of the {split} photographs."
     return ""
 
 
@@ -91,7 +92,7 @@ def _facts(record: Record) -> dict[str, str]:
         "Strategy": name_of(job.get("strategy", "")),
         "Machine": ", ".join(machine) if job else "",
         "Hosts": number(job.get("num_hosts", 1)),
-        "Photographs": _counts(record.data),
+        "Labels" if (record.data or {}).get("task") == "multi_label" else "Photographs": _counts(record.data),
         "Versions": ", ".join(f"{name_of(name)} {name_of(text)}" for name, text in job.get("versions", {}).items()),
     }
     return {name: value for name, value in facts.items() if value}
@@ -107,7 +108,8 @@ def _counts(data: Row | None) -> str:
 def _times(record: Record, loop: tuple[float, float] | None) -> dict[str, str]:
     times = {}
     if begun := record.job.get("started_at"):
-        times["Began"], times["Ended"] = _clock(begun, 0), _clock(begun, record.duration)
+        times["Began"] = _clock(begun, 0)
+        times["Ended" if record.end else "Last recorded"] = _clock(begun, record.duration)
     times["Duration"] = seconds(record.duration)
     if loop and record.duration > 0:
         parts = {

@@ -34,6 +34,8 @@ MAX_CONFIDENT = 12
 MAX_SURE = 0.95
 """Probability of the right class from which on a photograph is not hard."""
 
+MULTI_LABEL = "multi_label"
+SEVERAL_LABELS = "Photographs may have several labels here, so that none is taken for another: see the classes above."
 NO_PREDICTIONS = "The job ended before its final evaluation, so there are no predictions to show."
 
 
@@ -90,6 +92,8 @@ def confusion(record: Record) -> Section:
     split = final_split(record)
     if split is None or record.data is None:
         return Section("Confusion matrix", intro, empty=NO_PREDICTIONS, rules=("Confusion",))
+    if record.data.get("task") == MULTI_LABEL:
+        return Section("Confusion matrix", intro, empty=SEVERAL_LABELS, rules=("Confusion",))
     names = [str(name) for name in record.data["class_names"]]
     matrix = dense_matrix(record.predictions[split]["confusion_matrix"], len(names))
     wrong = matrix.copy()
@@ -167,12 +171,13 @@ def _photograph(row: Row) -> Photograph:
         source, missing = thumbnail(file), ""
     except ImageError as error:
         source, missing = "", name_of(error, 120)
+    label, prediction = (name_of(row[key] or "no class") for key in ("label", "prediction"))
     if row["label"] == row["prediction"]:
-        lines = [f"rightly taken for {name_of(row['prediction'])}, but only {share(row['probability'])} sure"]
+        lines = [f"rightly taken for {prediction}, but only {share(row['probability'])} sure"]
     else:
         lines = [
-            f"taken for {name_of(row['prediction'])} ({share(row['probability'])})",
-            f"its folder says {name_of(row['label'])} ({share(row['label_probability'])})",
+            f"taken for {prediction} ({share(row['probability'])})",
+            f"labelled {label} ({share(row['label_probability'])})",
         ]
     return Photograph(source, missing, name_of("/".join(file.parts[-2:]), 40), lines)
 
