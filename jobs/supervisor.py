@@ -27,7 +27,7 @@ class Wish(StrEnum):
 
 
 class ShutdownError(Exception):
-    """The supervisor itself was told to end, as at a shutdown of the machine: the state stays as it is."""
+    """The supervisor was told to end, as at a shutdown of the machine, or a person removed the folder of its job."""
 
 
 class Supervisor:
@@ -59,7 +59,7 @@ class Supervisor:
 
     def wishes(self, wish: Wish) -> bool:
         """Tell whether another process asked for this. Raises ShutdownError."""
-        if self._shutdown:
+        if self._shutdown or not self.folder.exists():
             raise ShutdownError
         return (self.folder / wish).exists()
 

@@ -178,6 +178,14 @@ def test_a_taken_port_is_told(client: ProcessClient, archive: Path) -> None:
     delete(client, "taken")
 
 
+def test_an_endpoint_whose_folder_is_removed_ends(client: ProcessClient, archive: Path) -> None:
+    deploy(client, archive, "removed")
+    server = server_of(client, "removed")
+    shutil.rmtree(client.store.folder(ENDPOINT, "removed"))
+    until(lambda: not server.is_running() or server.status() == psutil.STATUS_ZOMBIE)
+    assert STARTED[-1].wait(30) == 0
+
+
 def test_a_chosen_port_is_used(client: ProcessClient, archive: Path) -> None:
     port = free_port()
     deploy(client, archive, "chosen", port=port)
