@@ -18,7 +18,7 @@ ifeq ($(shell uname -sm),Linux x86_64)
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	$(BIN)/pip uninstall --quiet --yes openvino-telemetry
 else
-	$(BIN)/pip install --quiet --editable ".[container,dev]"
+	$(BIN)/pip install --quiet --editable ".[container,debugger,dev]"
 endif
 	touch $@
 
@@ -56,8 +56,8 @@ LOCK := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extr
     --no-emit-index-url --no-emit-find-links --no-emit-trusted-host pyproject.toml
 
 lock: all
-	$(LOCK) --extra container -o docker/requirements.lock
-	$(LOCK) --extra container --extra dev -o requirements-dev.lock
+	$(LOCK) --extra container --extra debugger -o docker/requirements.lock
+	$(LOCK) --extra container --extra debugger --extra dev -o requirements-dev.lock
 	$(LOCK) --extra local-mode -o tests/image/requirements-local-mode.lock
 
 clean:

@@ -30,10 +30,8 @@ def test_predictions_of_one_label_are_described() -> None:
     assert sum(cell["count"] for cell in row["calibration"]["bins"]) == 4
     worst = row["hardest"][0]
     assert (worst["photograph"], worst["label"], worst["prediction"]) == ("/photographs/2.png", "dog", "cat")
-    assert (
-        worst["loss"] == pytest.approx(9.0, abs=0.01)
-        and worst["probability"] > 0.99 > 0.01 > worst["label_probability"]
-    )
+    assert worst["loss"] == pytest.approx(9.0, abs=0.01)
+    assert worst["probability"] > 0.99 and worst["label_probability"] < 0.01
     losses = [each["loss"] for each in row["hardest"]]
     assert np.mean(losses) == pytest.approx(evaluation.loss, rel=1e-4)
 

@@ -1,31 +1,22 @@
 """Samples of the machine."""
 
-import contextlib
 import os
 import time
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from colours import RECIPE, train
 
 from container.paths import ContainerPaths
 from train.config import TrainingConfig
-from train.data import Photographs
 from train.debugger.create import create_recorder
 from train.debugger.record import read_record
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 
-
-def test_the_machine_is_sampled_with_its_loaders(photographs: Photographs, tmp_path: Path) -> None:
+def test_the_machine_is_sampled(tmp_path: Path) -> None:
     paths = ContainerPaths(tmp_path)
-    with create_recorder(TrainingConfig(), paths) as recorder:
-        train(photographs, replace(RECIPE, epochs=1), recorder=recorder, num_workers=2)
-        with busy(1.6):
-            pass
+    with create_recorder(TrainingConfig(), paths):
+        be_busy(1.6)
     system = read_record(paths.output_data / "record.jsonl").system
     assert len(system) >= 3
     np.testing.assert_allclose(np.diff(system.time), system.interval[1:], atol=0.1)
@@ -34,12 +25,10 @@ def test_the_machine_is_sampled_with_its_loaders(photographs: Photographs, tmp_p
     assert (system.num_processes >= 1).all()
 
 
-@contextlib.contextmanager
-def busy(seconds: float) -> Iterator[None]:
+def be_busy(seconds: float) -> None:
     ends = time.perf_counter() + seconds
     while time.perf_counter() < ends:
         sum(range(10_000))
-    yield
 
 
 def test_samples_get_rarer_in_a_long_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

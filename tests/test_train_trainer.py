@@ -174,7 +174,7 @@ def test_training_that_diverges_ends_with_the_best_model_before(
     tuner.run(diverging, history, StopSignal())
     assert equal(trained.state_dict(), before)
     assert "training diverged in epoch 1, and ends with the best model before" in caplog.text
-    with pytest.raises(UserError, match="training diverged in epoch 1: .* set a lower lr"):
+    with pytest.raises(UserError, match=r"training diverged in epoch 1: .* set a lower lr"):
         tuner.run(diverging, History(photographs.class_names), StopSignal())
 
 
