@@ -15,7 +15,7 @@ PLATFORM_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACC
 
 
 class StopSignal:
-    """Whether the service or a person asked the job to stop.
+    """Whether the service, a person or the job itself asked the job to stop.
 
     SageMaker sends SIGTERM, then SIGKILL 120 s later (StopTrainingJob in the API). Loops look at `requested`
     between steps; nothing is interrupted in the middle. A second Ctrl-C ends the process at once.
@@ -23,14 +23,23 @@ class StopSignal:
 
     def __init__(self) -> None:
         self.requested = False
+        self.is_urgent = False
+        """Whether the process will be killed soon, so that only the model can be saved."""
+        self.reason = ""
 
     def install(self) -> None:
         """Answer SIGTERM and SIGINT from now on."""
         signal.signal(signal.SIGTERM, self._request)
         signal.signal(signal.SIGINT, self._request)
 
-    def _request(self, number: int, _frame: FrameType | None) -> None:
+    def request(self, reason: str) -> None:
+        """Stop training early; there is time to evaluate what was trained."""
         self.requested = True
+        self.reason = self.reason or reason
+
+    def _request(self, number: int, _frame: FrameType | None) -> None:
+        self.requested = self.is_urgent = True
+        self.reason = self.reason or signal.Signals(number).name
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         # os.write, as print is not safe inside a signal handler that may interrupt another print
         os.write(sys.stderr.fileno(), f"{signal.Signals(number).name}: saving the best model so far\n".encode())

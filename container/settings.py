@@ -5,6 +5,7 @@ A settings class is a frozen dataclass whose fields are made by `setting()`:
     @dataclass(frozen=True)
     class Config:
         lr: float | None = setting(None, "Peak learning rate.", interval="(0, 1]", example="0.01")
+        rules: RuleSettings = group(RuleSettings, "rule_")
 """
 
 import dataclasses
@@ -12,7 +13,7 @@ import difflib
 import json
 import math
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -56,14 +57,55 @@ def setting(
     aliases: tuple[str, ...] = (),
     tuning: str = "",
 ) -> Any:
-    """Declare a field of a settings class, as `dataclasses.field` does."""
+    """Declare a field of a settings class, as `dataclasses.field` does.
+
+    Its type is str, bool, int, float, a Literal, one of these or None, or `tuple[Literal[...], ...]`, a comma list.
+    """
     declaration = Setting(help, unit, interval, example or str(default), environment, aliases, tuning)
     return dataclasses.field(default=default, metadata={"setting": declaration})
 
 
+def group(cls: type[T], prefix: str) -> Any:
+    """Declare a field that holds another settings class, whose settings are named with a prefix."""
+    return dataclasses.field(default_factory=cls, metadata={"prefix": prefix})
+
+
+def walk(cls: type, prefix: str = "") -> Iterator[tuple[str, Setting, Any]]:
+    """Go through the settings of a class and of its groups: name, declaration, type."""
+    hints = get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        if "prefix" in field.metadata:
+            yield from walk(hints[field.name], prefix + field.metadata["prefix"])
+        elif "setting" in field.metadata:
+            yield prefix + field.name, field.metadata["setting"], hints[field.name]
+
+
 def declared(cls: type) -> dict[str, Setting]:
-    """List the settings of a class by field name."""
-    return {field.name: field.metadata["setting"] for field in dataclasses.fields(cls) if "setting" in field.metadata}
+    """List the settings of a class and of its groups by name."""
+    return {name: declaration for name, declaration, _ in walk(cls)}
+
+
+def build(cls: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
+    """Build a settings value and its groups from parsed values by name; what is not given takes its default."""
+    hints = get_type_hints(cls)
+    arguments: dict[str, Any] = {}
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+        if "prefix" in field.metadata:
+            arguments[field.name] = build(hints[field.name], values, prefix + field.metadata["prefix"])
+        elif prefix + field.name in values:
+            arguments[field.name] = values[prefix + field.name]
+    return cls(**arguments)
+
+
+def flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """List the values of a settings value and of its groups by name."""
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(value):
+        if "prefix" in field.metadata:
+            values |= flat(getattr(value, field.name), prefix + field.metadata["prefix"])
+        else:
+            values[prefix + field.name] = getattr(value, field.name)
+    return values
 
 
 def from_strings(cls: type[T], values: Mapping[str, str], *, source: str = "hyperparameter") -> T:
@@ -74,14 +116,14 @@ def from_strings(cls: type[T], values: Mapping[str, str], *, source: str = "hype
     """
     known = declared(cls)
     names = {spelling: name for name, setting in known.items() for spelling in (name, *setting.aliases)}
-    hints = get_type_hints(cls)
+    hints = {name: hint for name, _, hint in walk(cls)}
     errors: list[str] = []
     parsed: dict[str, Any] = {}
     for given_name, text in values.items():
         name = names.get(given_name.replace("-", "_"), "")
         if not name:
             if not given_name.startswith(IGNORED_PREFIXES):
-                errors.append(unknown_name(given_name, known, source))
+                errors.append(unknown_name(given_name, cls, source))
         elif name in parsed:
             errors.append(f"{given_name}: {name} is given twice, in two spellings; keep one")
         else:
@@ -92,7 +134,7 @@ def from_strings(cls: type[T], values: Mapping[str, str], *, source: str = "hype
                 parsed[name] = None
     if errors:
         raise UserError("; ".join(errors))
-    return cls(**parsed)
+    return build(cls, parsed)
 
 
 def from_environment(cls: type[T], environment: Mapping[str, str]) -> T:
@@ -115,10 +157,11 @@ def unquote(text: str) -> str:
     return value.strip() if isinstance(value, str) else text.strip()
 
 
-def unknown_name(name: str, known: Iterable[str], source: str) -> str:
-    """Say that a name is not known, with the nearest one that is."""
-    near = difflib.get_close_matches(name.replace("-", "_").lower(), list(known), n=1, cutoff=0.5)
-    advice = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(known))}"
+def unknown_name(name: str, cls: type, source: str) -> str:
+    """Say that a name is not known, with the nearest one that is, or all but those of groups."""
+    near = difflib.get_close_matches(name.replace("-", "_").lower(), list(declared(cls)), n=1, cutoff=0.5)
+    own = sorted(field.name for field in dataclasses.fields(cls) if "setting" in field.metadata)
+    advice = f"did you mean {near[0]}?" if near else f"known: {', '.join(own)}"
     return f"{name}: unknown {source}; {advice}"
 
 
@@ -129,6 +172,9 @@ def parse(text: str, hint: Any, declaration: Setting) -> Any:
         if text.lower() in UNSET_WORDS:
             return None
         return parse(text, next(argument for argument in arguments if argument is not type(None)), declaration)
+    if origin is tuple:
+        items = [] if text.lower() in UNSET_WORDS else text.strip("[]").split(",")
+        return tuple(parse(item.strip(' "'), arguments[0], declaration) for item in items)
     if origin is Literal:
         if text not in arguments:
             near = difflib.get_close_matches(text, arguments, n=1)

@@ -6,7 +6,7 @@ from typing import Literal
 import pytest
 
 from container.errors import UserError
-from container.settings import from_environment, from_strings, setting
+from container.settings import declared, flat, from_environment, from_strings, group, setting
 
 
 @dataclass(frozen=True)
@@ -84,3 +84,46 @@ def test_the_environment_sets_only_the_fields_that_name_a_variable() -> None:
 def test_a_wrong_environment_variable_is_named() -> None:
     with pytest.raises(UserError, match=r"BATCH_SIZE"):
         from_environment(Config, {"BATCH_SIZE": "many"})
+
+
+@dataclass(frozen=True)
+class Limits:
+    low: float = setting(0.0, "Lowest.", interval="[0, 1]")
+    high: float | None = setting(None, "Highest.", example="1")
+
+
+@dataclass(frozen=True)
+class Grouped:
+    lr: float = setting(0.1, "Learning rate.")
+    colours: tuple[Literal["red", "green"], ...] = setting((), "Colours.", example="red,green")
+    limits: Limits = group(Limits, "limit_")
+
+
+def test_settings_of_a_group_are_named_with_its_prefix() -> None:
+    given = {"limit-low": "0.5", "limit_high": "2", "lr": "1"}
+    assert from_strings(Grouped, given) == Grouped(1.0, (), Limits(0.5, 2.0))
+    assert from_strings(Grouped, {}) == Grouped()
+    assert list(declared(Grouped)) == ["lr", "colours", "limit_low", "limit_high"]
+    assert flat(Grouped(limits=Limits(0.3))) == {"lr": 0.1, "colours": (), "limit_low": 0.3, "limit_high": None}
+
+
+def test_errors_in_a_group_are_reported_with_the_others() -> None:
+    with pytest.raises(UserError) as caught:
+        from_strings(Grouped, {"lr": "x", "limit_low": "2", "limit_lwo": "1", "zzz": "1"})
+    message = str(caught.value)
+    assert "lr=x: must be a number" in message
+    assert "limit_low=2: must be in [0, 1]" in message
+    assert "limit_lwo: unknown hyperparameter; did you mean limit_low?" in message
+    assert "zzz: unknown hyperparameter; known: colours, lr" in message
+
+
+@pytest.mark.parametrize(("text", "expected"), [
+    ("red", ("red",)), ("red, green", ("red", "green")), ('["red", "green"]', ("red", "green")), ("", ()), ("none", ()),
+])  # fmt: skip
+def test_a_list_is_separated_by_commas_or_is_json(text: str, expected: tuple[str, ...]) -> None:
+    assert from_strings(Grouped, {"colours": text}).colours == expected
+
+
+def test_a_wrong_item_of_a_list_is_named_with_the_nearest_right_one() -> None:
+    with pytest.raises(UserError, match=r"colours=red,gren: must be one of red, green \(did you mean green\?\)"):
+        from_strings(Grouped, {"colours": "red,gren"})

@@ -31,7 +31,10 @@ TORCH_FREE = (
     "serve.app",
     "train.__main__",
     "train.config",
+    "train.debugger.monitor",
     "train.debugger.record",
+    "train.debugger.rules",
+    "train.debugger.smdebug_record",
 )
 
 
@@ -69,4 +72,9 @@ def test_container_imports_the_standard_library_only() -> None:
 @pytest.mark.parametrize("module", TORCH_FREE)
 def test_a_module_of_the_cpu_path_loads_no_torch(module: str) -> None:
     code = f"import {module}, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_the_hyperparameters_need_the_standard_library_only() -> None:
+    code = "import train.config, sys; sys.exit('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

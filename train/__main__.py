@@ -11,6 +11,7 @@ from container.lifecycle import StopSignal, run_training
 from container.paths import ContainerPaths
 from container.settings import declared, from_strings
 from train.config import TrainingConfig
+from train.debugger.rule_settings import PREFIX
 
 
 def main() -> int:
@@ -47,9 +48,12 @@ def read_config(paths: ContainerPaths, arguments: Mapping[str, str]) -> Training
 
 def parse_arguments(arguments: Sequence[str]) -> dict[str, str]:
     """Read `--name value` for each hyperparameter, as strings."""
-    parser = argparse.ArgumentParser(prog="train", description=__doc__, allow_abbrev=False)
+    epilog = "Each parameter of a rule is an option too, --rule-RULE-PARAMETER: see docs/rules.md."
+    parser = argparse.ArgumentParser(prog="train", description=__doc__, epilog=epilog, allow_abbrev=False)
     for name, setting in declared(TrainingConfig).items():
         about = f"{setting.help} {setting.interval} {setting.unit}".strip().replace("%", "%%")
+        if name.startswith(PREFIX):
+            about = argparse.SUPPRESS
         parser.add_argument(f"--{name.replace('_', '-')}", dest=name, metavar="VALUE", help=about)
     return {name: text for name, text in vars(parser.parse_args(arguments)).items() if text is not None}
 

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from container.settings import setting
+from container.settings import group, setting
+from train.debugger.rule_settings import PREFIX, RuleSettings, StoppingRule
 
 Strategy = Literal["auto", "linear_probe", "finetune", "lp_ft"]
 OptimizerName = Literal["adamw", "adam", "sgd", "nag", "rmsprop", "adagrad", "adadelta"]
@@ -167,3 +168,8 @@ class TrainingConfig:
     instance_price_per_hour: float | None = setting(
         None, "Price of an hour of the instance, for the report.", interval="[0, 100000]", example="1.21"
     )
+    stop_on: tuple[StoppingRule, ...] = setting(
+        (), "Rules of docs/rules.md that end training when they find trouble; the best model so far is kept.",
+        example="ExplodingTensor,LossNotDecreasing",
+    )  # fmt: skip
+    rules: RuleSettings = group(RuleSettings, PREFIX)

@@ -30,6 +30,7 @@ from train.config import TrainingConfig
 from train.data import Photographs, find_photographs
 from train.debugger.create import create_recorder
 from train.debugger.leaks import find_leaks
+from train.debugger.report import report_job
 from train.debugger.rows import data_row, job_row, leak_row, predictions_row
 from train.features import UnreadablePhotographs, run_split
 from train.history import History
@@ -57,20 +58,23 @@ class TrainingJob:
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self._strategy = self._choose_strategy()
         self._unreadable = UnreadablePhotographs(config.max_unreadable)
-        self._recorder = create_recorder(config, paths)
+        self._recorder = create_recorder(config, paths, stop)
         self._seconds_of_imports = round(self._recorder.clock.now(), 3)
 
     def run(self) -> None:
         """Train, write the artifact, then measure the artifact."""
         torch.manual_seed(self._config.seed)
         torch.set_num_threads(self._resources.num_cpus)
-        with self._recorder as recorder:
-            recorder.write_made(
-                "job", job_row, self._config, self._strategy, self._device, self._resources, recorder.clock
-            )
-            recorder.write("phase", name="imports", start=0.0, seconds=self._seconds_of_imports)
-            self._run()
-            recorder.end("stopped" if self._stop.requested else "completed")
+        try:
+            with self._recorder as recorder:
+                recorder.write_made(
+                    "job", job_row, self._config, self._strategy, self._device, self._resources, recorder.clock
+                )
+                recorder.write("phase", name="imports", start=0.0, seconds=self._seconds_of_imports)
+                self._run()
+                recorder.end("stopped" if self._stop.requested else "completed", self._stop.reason)
+        finally:
+            report_job(self._paths.output_data, self._config.rules)
 
     def _run(self) -> None:
         with self._recorder.phase("find photographs"):
@@ -196,7 +200,7 @@ class TrainingJob:
                 self._paths.model, device=self._device, num_threads=cores, num_streams=cores
             )
             for name, split in splits.items():
-                if split is not None and not self._stop.requested:
+                if split is not None and not self._stop.is_urgent:
                     evaluation, calibrations[name] = self._evaluate(classifier, split, name, history.temperature)
                     metrics |= evaluation.metrics(name)
         self._recorder.write_made("data", data_row, photographs, self._unreadable.reasons)

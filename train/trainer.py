@@ -294,7 +294,7 @@ class FineTuner:
 
     def _validate(self, network: nn.Module, stop: StopSignal) -> tuple[Logits, Labels]:
         split = self._photographs.validation
-        if stop.requested:
+        if stop.is_urgent:
             # A stop in the first epoch: a taste of the validation photographs tells what is saved.
             split = sample(split, 4 * self._num_threads)
         engine = TorchEngine(network, self._preprocessing, str(self._device))

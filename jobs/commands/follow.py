@@ -121,7 +121,7 @@ def finish(session: Session, kind: Kind, name: str, *, wait: bool) -> dict[str, 
     if not wait:
         session.say(f"{name}: started; follow it with `kennel logs -f {name}`")
         if session.as_json:
-            session.emit({kind.name_key: name, kind.arn_key: kind.arn(name)})
+            session.emit({kind.name_key: name})
         return None
     return Follower(session, kind, name).run()
 

@@ -9,7 +9,7 @@ import json
 import math
 import os
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ STEP_COLUMNS = (
 
 SAMPLE_COLUMNS = (
     "time", "interval", "io_wait", "memory_bytes", "process_bytes", "disk_read", "disk_write", "net_in", "net_out",
-    "num_loaders", "num_processes",
+    "num_loaders", "num_processes", "process_cpu",
 )  # fmt: skip
 GPU_COLUMNS = ("utilization", "memory", "memory_bytes", "power_watts", "temperature")
 NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
@@ -134,6 +134,8 @@ class SystemSamples:
     net_out: Floats
     num_loaders: Floats
     num_processes: Floats
+    process_cpu: Floats
+    """Percent of one core that the job's processes took, all together."""
     gpu_utilization: Floats
     """Percent (num_samples, num_gpus); so is the memory."""
     gpu_memory: Floats
@@ -185,6 +187,7 @@ class Record:
     job: Row
     """Empty when the job was killed before it wrote anything."""
     data: Row | None
+    """The last line on them, which tells of what could not be read."""
     phases: list[Row]
     stages: list[Row]
     steps: Steps
@@ -220,7 +223,13 @@ class _Lines:
 
 def read_record(file: Path) -> Record:
     """Read a record, of a job that ended, was killed or still runs. Raises OSError when there is none."""
-    lines = _read_lines(file)
+    with file.open("rb") as stream:
+        return build_record(_parsed(stream))
+
+
+def build_record(rows: Iterable[Mapping[str, Any]]) -> Record:
+    """Build a record from its lines, with `kind` and `time`."""
+    lines = _sorted(rows)
     return Record(
         job=lines.last("job") or {},
         data=lines.last("data"),
@@ -241,20 +250,24 @@ def read_record(file: Path) -> Record:
     )
 
 
-def _read_lines(file: Path) -> _Lines:
+def _parsed(stream: Iterable[bytes]) -> Iterator[Row]:
+    """Parse lines; what is no object of JSON, such as the half line of a killed job, is skipped."""
+    for line in stream:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict):
+            yield row
+
+
+def _sorted(rows: Iterable[Mapping[str, Any]]) -> _Lines:
     lines = _Lines()
-    with file.open("rb") as stream:
-        for line in stream:
-            try:
-                row = json.loads(line)
-            except ValueError:
-                continue
-            if not isinstance(row, dict):
-                continue
-            kind, time = row.pop("kind", None), row.get("time")
-            if isinstance(kind, str) and isinstance(time, int | float):
-                lines.by_kind.setdefault(kind, []).append(row)
-                lines.duration = max(lines.duration, float(time))
+    for row in rows:
+        kind, time = row.get("kind"), row.get("time")
+        if isinstance(kind, str) and isinstance(time, int | float):
+            lines.by_kind.setdefault(kind, []).append({name: row[name] for name in row if name != "kind"})
+            lines.duration = max(lines.duration, float(time))
     return lines
 
 

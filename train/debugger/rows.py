@@ -17,12 +17,14 @@ from classifier.evaluation import NUM_CALIBRATION_BINS, Array, Evaluation, Label
 from classifier.multilabel import Doubles, MultiLabelEvaluation
 from classifier.tasks import task_of, to_probabilities
 from container.resources import ResourceConfig
+from container.settings import flat
 from train.calibration import Calibration
 from train.config import TrainingConfig
 from train.data import Photographs
 from train.debugger.clock import Clock
 from train.debugger.leaks import Found
 from train.debugger.machine import limiting_group, processor_name, total_memory
+from train.debugger.rule_settings import PREFIX, RuleSettings
 from train.split import Split
 
 NUM_HARDEST = 24
@@ -42,7 +44,7 @@ def job_row(config: TrainingConfig, strategy: str, device: str, resources: Resou
     """Describe the job and its machine."""
     return {
         "started_at": datetime.fromtimestamp(time.time() - clock.now(), UTC).isoformat(timespec="milliseconds"),
-        "hyperparameters": {**asdict(config), "strategy": strategy},
+        "hyperparameters": {**hyperparameters(config), "strategy": strategy},
         "architecture": config.arch,
         "strategy": strategy,
         "device": device,
@@ -56,6 +58,12 @@ def job_row(config: TrainingConfig, strategy: str, device: str, resources: Resou
         "instance_price_per_hour": config.instance_price_per_hour,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
     }
+
+
+def hyperparameters(config: TrainingConfig) -> dict[str, Any]:
+    """List a job's hyperparameters, without the parameters of rules that have their default."""
+    defaults = flat(RuleSettings(), PREFIX)
+    return {name: value for name, value in flat(config).items() if name not in defaults or value != defaults[name]}
 
 
 def version(package: str) -> str:

@@ -69,6 +69,8 @@ class Sampler:
         self._cores = available_cores()
         self._process = psutil.Process()
         self._family: list[psutil.Process] = []
+        self._children = ""
+        self._cpu_seconds = {self._process.pid: cpu_seconds(self._process.cpu_times())}
         self._loaders: set[int] = set()
         self._num_samples = 0
         self._time = time.perf_counter()
@@ -91,13 +93,16 @@ class Sampler:
             "io_wait": getattr(psutil.cpu_times_percent(), "iowait", 0.0),
             "memory_bytes": used_memory(self._group),
             **self._processes(),
+            "process_cpu": self._process_cpu(interval),
             **changes,
             "gpu": self._gpus.sample(),
         }
 
     def _processes(self) -> dict[str, int]:
         """Measure this process and those it started; loaders are copies of it, with its command line."""
-        if self._num_samples % FAMILY_INTERVAL == 0:
+        children = children_of(self._process.pid)
+        if self._num_samples % FAMILY_INTERVAL == 0 or children != self._children:
+            self._children = children
             self._family = self._process.children(recursive=True)
             command = self._process.cmdline()
             self._loaders = {child.pid for child in self._family if self._ask(child, "cmdline") == command}
@@ -110,6 +115,14 @@ class Sampler:
             "num_processes": 1 + len(alive),
         }
 
+    def _process_cpu(self, interval: float) -> float:
+        """Measure how much of a core, in percent, this process and those it started took since the sample before."""
+        times = {process.pid: self._ask(process, "cpu_times") for process in (self._process, *self._family)}
+        seconds = {pid: cpu_seconds(spent) for pid, spent in times.items() if spent is not None}
+        grown = sum(spent - self._cpu_seconds.get(pid, 0.0) for pid, spent in seconds.items())
+        self._cpu_seconds = seconds
+        return round(100 * grown / max(interval, 1e-9), 1)
+
     @staticmethod
     def _ask(process: psutil.Process, name: str) -> Any:
         """Ask a process that may be gone."""
@@ -117,6 +130,19 @@ class Sampler:
             return getattr(process, name)()
         except psutil.Error:
             return None
+
+
+def cpu_seconds(times: Any) -> float:
+    """Add up the processor time of a process."""
+    return float(times.user + times.system)
+
+
+def children_of(pid: int) -> str:
+    """List the processes that the main thread of a process started; empty where the system does not tell."""
+    try:
+        return Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except OSError:
+        return ""
 
 
 def read_counters() -> dict[str, int]:

@@ -16,6 +16,7 @@ from train.debugger.tensor_statistics import (
     node_percentiles,
     nodes,
 )
+from train.debugger.training_parameters import SaturatedActivation
 from train.debugger.watcher import Outcome, Stage, Watcher
 
 MAX_ROWS = 50_000
@@ -26,9 +27,6 @@ TIMES_PER_EPOCH, MIN_TIMES = 4, 3
 
 MAX_SHARE = 0.01
 """Of the time of steps that statistics may take; the interval grows until they do."""
-
-LIMITS = {"tanh": (-9.4999, 9.4999), "sigmoid": (-23.0, 16.99999)}
-"""Inputs beyond these saturate: defaults of AWS's SaturatedActivation."""
 
 KINDS: dict[type[nn.Module], str] = {nn.ReLU: "relu", nn.ReLU6: "relu", nn.Tanh: "tanh", nn.Sigmoid: "sigmoid"}
 
@@ -48,8 +46,14 @@ def largest_interval(stage: Stage) -> int:
 class TensorWatcher(Watcher):
     """Records statistics of tensors on some of the steps."""
 
-    def __init__(self, recorder: Recorder, interval: int | None) -> None:
+    def __init__(self, recorder: Recorder, interval: int | None, saturation: SaturatedActivation | None = None) -> None:
+        """Take what is told, the steps between two statistics, and beyond which inputs activations saturate."""
         super().__init__()
+        saturation = saturation or SaturatedActivation()
+        self._limits = {
+            "tanh": (saturation.threshold_tanh_min, saturation.threshold_tanh_max),
+            "sigmoid": (saturation.threshold_sigmoid_min, saturation.threshold_sigmoid_max),
+        }
         self._recorder = recorder
         self._asked = interval
         self._num_left = MAX_ROWS
@@ -110,7 +114,7 @@ class TensorWatcher(Watcher):
         start = time.perf_counter()
         with torch.no_grad():
             values = nodes(inputs[0])
-            low, high = LIMITS.get(kind, (-math.inf, math.inf))
+            low, high = self._limits.get(kind, (-math.inf, math.inf))
             more = None if kind == "relu" else node_percentiles((values < low) | (values > high))
             self._add_activation(f"{kind}_input", name, inputs[0].numel(), values, more)
         self._seconds += time.perf_counter() - start
