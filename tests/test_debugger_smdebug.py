@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import smdebug.pytorch as smd
 import torch
@@ -20,6 +21,7 @@ from train.config import TrainingConfig
 from train.data import Photographs
 from train.debugger.create import create_recorder
 from train.debugger.smdebug_bridge import SmdebugBridge, hooks_of
+from train.split import Split
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -104,6 +106,18 @@ def test_activations_of_mixed_precision_are_saved(photographs: Photographs, tmp_
     hooked(photographs, tmp_path, replace(RECIPE, epochs=1, precision="bf16"))
     trial = smd.create_trial(str(tensors))
     assert trial.tensor("backbone.0_output_0").value(0, mode=smd.modes.TRAIN).dtype == "float32"
+
+
+def test_losses_of_several_labels_are_saved(photographs: Photographs, tmp_path: Path) -> None:
+    several = [replace(split, labels=np.eye(3, dtype=np.uint8)[split.labels]) for split in splits_of(photographs)]
+    tensors = configure(tmp_path, EVERYTHING)
+    hooked(replace(photographs, train=several[0], validation=several[1]), tmp_path, replace(RECIPE, epochs=1))
+    losses = smd.create_trial(str(tensors)).tensor("MultiLabelLoss_output_0")
+    assert losses.steps(mode=smd.modes.TRAIN) == [0, 2] and losses.steps(mode=smd.modes.EVAL) == [0, 1]
+
+
+def splits_of(photographs: Photographs) -> tuple[Split, Split]:
+    return photographs.train, photographs.validation
 
 
 def fail(*_arguments: object, **_named: object) -> None:

@@ -7,13 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from colours import RECIPE, equal, network, train
+from colours import PREPROCESSING, RECIPE, equal, network, train
 
+from container.errors import UserError
 from container.lifecycle import StopSignal
 from train.config import TrainingConfig
 from train.data import Photographs
+from train.features import UnreadablePhotographs
+from train.history import History
 from train.optim import Recipe
-from train.trainer import Step, choose_dtype
+from train.trainer import FineTuner, Step, choose_dtype
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -156,6 +159,23 @@ def test_frozen_batch_norms_keep_their_statistics_and_train_their_scale(photogra
     assert not torch.equal(train(photographs, replace(RECIPE, epochs=1))[0]["backbone.1.running_var"], torch.ones(8))
     assert Recipe.for_all_layers(TrainingConfig(), after_probe=False).freeze_batch_norm
     assert not Recipe.for_all_layers(TrainingConfig(pretrained=False), after_probe=False).freeze_batch_norm
+
+
+def test_training_that_diverges_ends_with_the_best_model_before(
+    photographs: Photographs, caplog: pytest.LogCaptureFixture
+) -> None:
+    trained, history = network(), History(photographs.class_names)
+    tuner = FineTuner(
+        trained, photographs, PREPROCESSING, UnreadablePhotographs(0.0), device="cpu", num_workers=0, num_threads=1
+    )
+    tuner.run(RECIPE, history, StopSignal())
+    before = {name: tensor.clone() for name, tensor in trained.state_dict().items()}
+    diverging = replace(RECIPE, lr=1e30, optimizer_name="sgd", lr_warmup_epochs=0.0)
+    tuner.run(diverging, history, StopSignal())
+    assert equal(trained.state_dict(), before)
+    assert "training diverged in epoch 1, and ends with the best model before" in caplog.text
+    with pytest.raises(UserError, match=r"training diverged in epoch 1: .* set a lower lr"):
+        tuner.run(diverging, History(photographs.class_names), StopSignal())
 
 
 def test_the_cache_is_gone_after_training(photographs: Photographs, tmp_path: Path) -> None:
