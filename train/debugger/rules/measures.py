@@ -165,18 +165,6 @@ def named(names: Iterable[str], most: int = 3) -> str:
     return ", ".join(every[:most]) + more
 
 
-def peak_lr(record: Record, stage: str) -> float | None:
-    """Give the highest learning rate of a stage's steps."""
-    lr = record.steps.of(stage).lr
-    finite = lr[np.isfinite(lr)]
-    return float(finite.max()) if len(finite) else None
-
-
-def rounded(value: float) -> float:
-    """Round to one significant digit, as advice is no measurement."""
-    return float(f"{value:.0e}")
-
-
 def percentiles(values: Floats) -> dict[str, float]:
     """Summarise values as AWS's report does."""
     finite = values[np.isfinite(values)]
