@@ -18,17 +18,23 @@ ifeq ($(shell uname -sm),Linux x86_64)
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	$(BIN)/pip uninstall --quiet --yes openvino-telemetry
 else
-	$(BIN)/pip install --quiet --editable ".[container,dev]"
+	$(BIN)/pip install --quiet --editable ".[container,jobs,dev]"
 endif
+	touch $@
+
+# smdebug needs a C compiler for one of its dependencies.
+$(VENV)/.installed-debugger: $(VENV)/.installed docker/requirements.lock
+	$(BIN)/pip install --quiet --require-hashes -r docker/requirements.lock
+	$(BIN)/pip uninstall --quiet --yes openvino-telemetry
 	touch $@
 
 demo: all
 	$(BIN)/python local_test/demo.py $(if $(DATA),--data "$(DATA)")
 
-test: all
+test: all $(VENV)/.installed-debugger
 	$(BIN)/python -m pytest --ignore tests/image
 
-lint: all
+lint: all $(VENV)/.installed-debugger
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -52,12 +58,14 @@ bench: all
 docs: all
 	PYTHONPATH=. $(BIN)/python docs/generate.py
 
+# Nothing is built but one old dependency of smdebug, which has no wheel.
 LOCK := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header \
-    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host pyproject.toml
+    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
+    --pip-args "--only-binary=:all: --no-binary=pyinstrument-cext" pyproject.toml
 
 lock: all
-	$(LOCK) --extra container -o docker/requirements.lock
-	$(LOCK) --extra container --extra dev -o requirements-dev.lock
+	$(LOCK) --extra container --extra debugger -o docker/requirements.lock
+	$(LOCK) --extra container --extra jobs --extra dev -c docker/requirements.lock -o requirements-dev.lock
 	$(LOCK) --extra local-mode -o tests/image/requirements-local-mode.lock
 
 clean:

@@ -24,9 +24,10 @@ from classifier.preprocessing import load_pixels
 from classifier.weights import imagenet_network
 from container.lifecycle import StopSignal
 from container.resources import num_cpus
-from train.data import list_classes, list_split
+from train.class_folders import read_class_folders
 from train.feature_cache import FeatureCache
 from train.features import FeatureExtractor, UnreadablePhotographs, sample
+from train.source import Source
 
 
 def main() -> None:
@@ -35,7 +36,8 @@ def main() -> None:
     parser.add_argument("--photographs", type=int, default=400)
     parser.add_argument("--repeat", type=int, default=5)
     arguments = parser.parse_args()
-    split = sample(list_split(arguments.folder, list_classes(arguments.folder)), arguments.photographs)
+    listing = read_class_folders(Source(arguments.folder, arguments.folder))
+    split = sample(listing.split, arguments.photographs)
     backbone, head, preprocessing = imagenet_network(DEFAULT_ARCHITECTURE, [])
     cores = num_cpus()
     engine = OpenVinoEngine(convert_backbone(backbone, preprocessing), num_threads=cores, num_streams=cores)

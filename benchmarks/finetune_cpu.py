@@ -29,10 +29,12 @@ from classifier.preprocessing import Preprocessing
 from container.lifecycle import StopSignal
 from container.resources import num_cpus
 from train.config import Precision
-from train.data import Photographs, Split
+from train.data import Photographs
 from train.features import UnreadablePhotographs
 from train.optim import Recipe
+from train.path_list import PathList
 from train.pipeline import CROP_AREA, EpochSampler, TrainingCrops, create_loader
+from train.split import Split
 from train.trainer import FineTuner, Step
 
 PREPROCESSING = Preprocessing(256, 224, "bilinear", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -76,7 +78,7 @@ def take(folder: Path, num_images: int) -> Split:
     """Take photographs of the classes in turn."""
     classes = [sorted(path.iterdir()) for path in sorted(folder.iterdir()) if path.is_dir()]
     photographs = [photograph for group in zip(*classes, strict=False) for photograph in group][:num_images]
-    return Split(photographs, np.arange(len(photographs)) % len(classes))
+    return Split(PathList(photographs), np.arange(len(photographs)) % len(classes))
 
 
 def peer(network: Network, split: Split) -> Epoch:

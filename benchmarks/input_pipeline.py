@@ -13,7 +13,7 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +26,9 @@ from torchvision import transforms
 
 from classifier.engines import Normalizer
 from classifier.preprocessing import Preprocessing
-from train.data import Split
+from train.path_list import PathList
 from train.pipeline import CROP_AREA, EpochSampler, TrainingCrops, create_loader, open_cache
+from train.split import Split
 
 PREPROCESSING = Preprocessing(256, 224, "bilinear", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 BATCH_SIZE = 32
@@ -69,7 +70,7 @@ def take(files: list[Path], num_images: int, *, any_size: bool) -> list[Path]:
 
 def measure(photographs: list[Path], folder: Path, repeats: int) -> dict[str, list[float]]:
     """Time every pipeline in every repeat, in seconds."""
-    split = Split(photographs, np.arange(len(photographs)) % 2)
+    split = Split(PathList(photographs), np.arange(len(photographs)) % 2)
     seconds: dict[str, list[float]] = {}
 
     def clock(name: str, run: Callable[[], Iterable[torch.Tensor]]) -> None:
@@ -110,13 +111,13 @@ def kennel(crops: TrainingCrops, split: Split, epoch: int) -> Iterable[torch.Ten
 class Folder(torchvision.datasets.ImageFolder):  # type: ignore[misc]
     """ImageFolder over a list of files."""
 
-    def __init__(self, photographs: list[Path], transform: object) -> None:
+    def __init__(self, photographs: Sequence[Path], transform: object) -> None:
         self.samples = [(str(file), i % 2) for i, file in enumerate(photographs)]
         self.loader = torchvision.datasets.folder.default_loader
         self.transform, self.target_transform = transform, None
 
 
-def peer(photographs: list[Path], area: tuple[float, float]) -> Iterable[torch.Tensor]:
+def peer(photographs: Sequence[Path], area: tuple[float, float]) -> Iterable[torch.Tensor]:
     """Run an epoch of torchvision's reference recipe."""
     transform = transforms.Compose(
         [

@@ -32,13 +32,15 @@ from container.lifecycle import StopSignal
 from container.paths import ContainerPaths
 from container.resources import num_cpus
 from train.config import TrainingConfig
-from train.data import Photographs, Split
+from train.data import Photographs
 from train.debugger.create import create_recorder
 from train.debugger.record import read_record
 from train.debugger.recorder import Recorder
 from train.features import UnreadablePhotographs
 from train.optim import Recipe
+from train.path_list import PathList
 from train.pipeline import EpochSampler, TrainingCrops, create_loader
+from train.split import Split
 from train.trainer import FineTuner, Step
 
 NUM_CLASSES = 40
@@ -50,7 +52,7 @@ class Comparison:
     def __init__(self, arch: str, size: int, batch_size: int, num_steps: int) -> None:
         files = sorted(sample_photographs().rglob("*.png"), key=lambda file: (file.name, file.parent.name))
         files = (files * (batch_size * num_steps // len(files) + 1))[: batch_size * num_steps]
-        split = Split(files, np.array([int(file.parent.name.rpartition("_")[2]) - 1 for file in files]))
+        split = Split(PathList(files), np.array([int(file.parent.name.rpartition("_")[2]) - 1 for file in files]))
         self._photographs = Photographs(tuple(map(str, range(NUM_CLASSES))), split, split, None)
         self._preprocessing = Preprocessing(size, size, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
         self._recipe = Recipe("finetune", 5, batch_size, 1e-3, 0.01, 0.0, 0)

@@ -1,6 +1,6 @@
 """The artifact: everything that `serve` needs to answer as training measured. No pickle, no code.
 
-model.json           version, architecture, class names, preprocessing, checksums, probe logits
+model.json           version, architecture, task, class names, thresholds, preprocessing, checksums, probe logits
 model.safetensors    weights, for torch
 model.xml model.bin  the same network as OpenVINO IR in float32, for CPUs
 probe.png            an image whose logits are known
@@ -12,7 +12,7 @@ import io
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from safetensors.numpy import save_file
 
 from classifier.errors import ArtifactError
 from classifier.preprocessing import Preprocessing, load_pixels
+from classifier.tasks import Task
 
 if TYPE_CHECKING:
     import openvino
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
     from classifier.engines import Engine
 
 FORMAT = "kennel-image-classifier"
-VERSION = 1
+VERSION = 2
+READABLE_VERSIONS = (1, 2)
+"""Version 1 knew images with one label each only."""
 MANIFEST = "model.json"
 WEIGHTS = "model.safetensors"
 IR = "model.xml"
@@ -48,7 +51,10 @@ class ModelArtifact:
 
     directory: Path
     architecture: str
+    task: Task
     class_names: tuple[str, ...]
+    thresholds: tuple[float, ...]
+    """Probability, by class, from which on a label is selected; none where an image has one label."""
     preprocessing: Preprocessing
     probe_logits: npt.NDArray[np.float32]
     """Logits (num_classes,) of the probe, computed by torch in float32 on the CPU when the artifact was written."""
@@ -84,6 +90,7 @@ def write_artifact(
     *,
     architecture: str,
     class_names: tuple[str, ...],
+    thresholds: Sequence[float] = (),
     preprocessing: Preprocessing,
     weights: Mapping[str, npt.NDArray[Any]],
     ir: "openvino.Model",
@@ -91,7 +98,8 @@ def write_artifact(
 ) -> ModelArtifact:
     """Write an artifact; it is complete or not there, as the manifest comes last. Raises OSError for a full disk.
 
-    `reference` is the engine that computes the probe's logits, torch in float32 on the CPU.
+    `thresholds`, one a class, are for images with any number of labels. `reference` is the engine that computes the
+    probe's logits, torch in float32 on the CPU.
     """
     import openvino
 
@@ -110,7 +118,9 @@ def write_artifact(
             "format": FORMAT,
             "version": VERSION,
             "architecture": architecture,
+            "task": "multi_label" if thresholds else "single_label",
             "class_names": list(class_names),
+            "thresholds": [float(threshold) for threshold in thresholds],
             "preprocessing": preprocessing.to_json(),
             "probe_logits": [float(logit) for logit in logits],
             "files": {name: sha256(writing / name) for name in (WEIGHTS, IR, IR_WEIGHTS, PROBE)},
@@ -145,8 +155,11 @@ def read_artifact(directory: Path) -> ModelArtifact:
         form, version = manifest["format"], manifest["version"]
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise ArtifactError(f"{file}: not a manifest of {FORMAT} ({error!r})") from error
-    if (form, version) != (FORMAT, VERSION):
-        raise ArtifactError(f"{file}: format {form!r} version {version!r}; this image reads {FORMAT} version {VERSION}")
+    if form != FORMAT or version not in READABLE_VERSIONS:
+        readable = " and ".join(str(number) for number in READABLE_VERSIONS)
+        raise ArtifactError(
+            f"{file}: format {form!r} version {version!r}; this image reads {FORMAT} version {readable}"
+        )
     content = {key: value for key, value in manifest.items() if key != "sha256"}
     if manifest.get("sha256") != digest(content):
         raise ArtifactError(f"{file}: altered since it was written; use the artifact as training left it")
@@ -158,7 +171,9 @@ def read_artifact(directory: Path) -> ModelArtifact:
     return ModelArtifact(
         directory=directory,
         architecture=content["architecture"],
+        task=content.get("task", "single_label"),
         class_names=tuple(content["class_names"]),
+        thresholds=tuple(content.get("thresholds", ())),
         preprocessing=Preprocessing.from_json(content["preprocessing"]),
         probe_logits=np.array(content["probe_logits"], dtype=np.float32),
     )

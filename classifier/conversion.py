@@ -25,9 +25,9 @@ def convert_backbone(backbone: torch.nn.Module, preprocessing: Preprocessing) ->
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the tracer warns of its deprecation and of shapes it holds constant
-            model = openvino.convert_model(
-                backbone, example_input=torch.zeros(1, 3, size, size), input=[(-1, 3, size, size)]
-            )
+            # The tracer's own check would run the network twice more; every artifact is checked by its probe.
+            traced = torch.jit.trace(backbone, torch.zeros(1, 3, size, size), check_trace=False)
+            model = openvino.convert_model(traced, input=[(-1, 3, size, size)])
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
     processor = PrePostProcessor(model)

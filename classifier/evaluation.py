@@ -107,9 +107,12 @@ def per_class(matrix: npt.NDArray[np.int64], class_names: tuple[str, ...]) -> tu
 
 
 def expected_calibration_error(probabilities: Array, labels: Labels) -> float:
-    """Average, over bins of equal width, of |accuracy - confidence| weighted by the bin's share of images."""
-    confidence = probabilities.max(axis=1)
-    correct = probabilities.argmax(axis=1) == labels
+    """Compute the calibration error of the most probable classes, of probabilities (batch, num_classes)."""
+    return binned_calibration_error(probabilities.max(axis=1), probabilities.argmax(axis=1) == labels)
+
+
+def binned_calibration_error(confidence: Array, correct: npt.NDArray[np.bool_]) -> float:
+    """Average, over bins of equal width, of |accuracy - confidence| weighted by the bin's share of predictions."""
     bins = np.minimum((confidence * NUM_CALIBRATION_BINS).astype(int), NUM_CALIBRATION_BINS - 1)
     gaps = np.bincount(bins, weights=correct - confidence, minlength=NUM_CALIBRATION_BINS)
-    return float(np.abs(gaps).sum() / len(labels))
+    return float(np.abs(gaps).sum() / len(confidence))

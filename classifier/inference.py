@@ -1,10 +1,13 @@
 """Photographs in, predictions out: the one class that training evaluates with and `serve` answers with."""
 
 import logging
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,13 +15,19 @@ import numpy.typing as npt
 from classifier.artifact import ModelArtifact, read_artifact
 from classifier.engines import Array, Engine, OpenVinoEngine
 from classifier.errors import ArtifactError, ImageError
-from classifier.evaluation import softmax
 from classifier.preprocessing import Pixels, Preprocessing, load_pixels
+from classifier.tasks import to_probabilities
 
 logger = logging.getLogger(__name__)
 
 BATCH_SIZE = 16
 """Photographs that pass the engine together when many are waiting; more gains nothing on a CPU."""
+
+NUM_AHEAD = 256
+"""Batches that threads may be ahead of what is read of their results."""
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -27,6 +36,8 @@ class Prediction:
 
     label: str
     probability: float
+    selected: bool | None = None
+    """Where an image may have several labels: whether the probability reaches the label's threshold."""
 
 
 class ImageClassifier:
@@ -59,15 +70,20 @@ class ImageClassifier:
 
     def probabilities(self, pixels: Pixels) -> npt.NDArray[np.float64]:
         """Compute class probabilities (batch, num_classes) of pixels (batch, crop_size, crop_size, 3)."""
-        return softmax(self.engine.run(pixels))
+        return to_probabilities(self.engine.run(pixels), self.artifact.task)
 
-    def predict(self, pixels: Pixels, top_k: int) -> list[list[Prediction]]:
-        """Name the `top_k` most probable classes of each image, best first."""
-        names = self.artifact.class_names
-        return [
-            [Prediction(names[i], float(row[i])) for i in np.argsort(-row, kind="stable")[:top_k]]
-            for row in self.probabilities(pixels)
-        ]
+    def predict(self, pixels: Pixels, top_k: int, *, keep_selected: bool = False) -> list[list[Prediction]]:
+        """Name the `top_k` most probable classes of each image, best first; `keep_selected` adds all selected ones."""
+        names, is_multi_label = self.artifact.class_names, self.artifact.task == "multi_label"
+        answers = []
+        for row in self.probabilities(pixels):
+            selected: list[bool | None] = [None] * len(row)
+            if is_multi_label:
+                selected = (row >= self.artifact.thresholds).tolist()
+            order = np.argsort(-row, kind="stable").tolist()
+            shown = [i for rank, i in enumerate(order) if rank < top_k or (keep_selected and selected[i])]
+            answers.append([Prediction(names[i], float(row[i]), selected[i]) for i in shown])
+        return answers
 
 
 def cuda_engine(artifact: ModelArtifact) -> Engine | None:
@@ -98,6 +114,17 @@ class Outputs:
     """Why the others could not be read, by index."""
 
 
+def run_ahead(pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """Give the results of a function in order, as `pool.map` does, which keeps all items and results in memory."""
+    running: deque[Future[R]] = deque()
+    for item in items:
+        running.append(pool.submit(function, item))
+        if len(running) >= NUM_AHEAD:
+            yield running.popleft().result()
+    while running:
+        yield running.popleft().result()
+
+
 def run_photographs(
     engine: Engine,
     preprocessing: Preprocessing,
@@ -126,12 +153,12 @@ def run_photographs(
                 unreadable[index] = error
         return indices, engine.run(np.stack(pixels)) if pixels else None
 
-    all_indices: list[int] = []
+    all_indices = array("q")
     values: list[Array] = []
     with ThreadPoolExecutor(num_threads) as pool:
-        for start, (indices, outputs) in zip(starts, pool.map(run_batch, starts), strict=True):
+        for start, (indices, outputs) in zip(starts, run_ahead(pool, run_batch, starts), strict=True):
             if outputs is not None:
-                all_indices += indices
+                all_indices.extend(indices)
                 values.append(outputs)
             progress(min(BATCH_SIZE, len(photographs) - start))
     merged = np.concatenate(values) if values else np.zeros((0, 0), np.float32)

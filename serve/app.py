@@ -45,11 +45,13 @@ def create_app(config: ServeConfig, paths: ContainerPaths) -> Flask:
             raise UnsupportedMediaType(
                 f"Content-Type {request.content_type!r} is not read; send an image as {', '.join(sorted(IMAGE_TYPES))}"
             )
-        top_k = requested_top_k(config.top_k)
+        top_k = requested_top_k()
         body = request.get_data()
         if not body:
             raise BadRequest("the body is empty; send the bytes of an image")
-        predictions = classifier.predict(classifier.read(body)[None], top_k)[0]
+        pixels = classifier.read(body)[None]
+        # Who asks for no number misses none of the selected labels.
+        predictions = classifier.predict(pixels, top_k or config.top_k, keep_selected=top_k is None)[0]
         return jsonify(encode_predictions(predictions))
 
     app.register_error_handler(HTTPException, error_response)
@@ -66,10 +68,12 @@ def ready(model: ServedModel) -> ImageClassifier:
     return model.classifier
 
 
-def requested_top_k(default: int) -> int:
+def requested_top_k() -> int | None:
     """Read top_k from the query or from the custom attributes. Raises BadRequest for no whole number of at least 1."""
     attributes = custom_attributes(request.headers.get(CUSTOM_ATTRIBUTES))
-    text = request.args.get("top_k", attributes.get("top_k", str(default)))
+    text = request.args.get("top_k", attributes.get("top_k"))
+    if text is None:
+        return None
     if not text.isascii() or not text.isdigit() or int(text[:9]) < 1:
         raise BadRequest(f"top_k={text!r} must be a whole number of at least 1; send one such as 5")
     return int(text[:9])

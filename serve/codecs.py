@@ -34,4 +34,6 @@ def custom_attributes(header: str | None) -> Mapping[str, str]:
 
 def encode_predictions(predictions: Sequence[Prediction]) -> dict[str, object]:
     """Write predictions as the JSON object of an answer."""
-    return {"predictions": [asdict(prediction) for prediction in predictions]}
+    given = [asdict(prediction) for prediction in predictions]
+    # One label an image has nothing to select.
+    return {"predictions": [{key: value for key, value in item.items() if value is not None} for item in given]}

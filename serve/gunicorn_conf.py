@@ -13,7 +13,7 @@ MEMORY_FOLDER = Path("/dev/shm")  # noqa: S108 - holds gunicorn's heartbeat file
 def gunicorn_settings(config: ServeConfig) -> dict[str, object]:
     """Build gunicorn's settings."""
     return {
-        "bind": f"0.0.0.0:{config.port}",
+        "bind": f"{config.bind_address}:{config.port}",
         "workers": config.num_workers,
         # Threads decode side by side, since Pillow and OpenVINO release the lock, and leave some free for /ping.
         "worker_class": "gthread",

@@ -11,10 +11,12 @@ from torch import nn
 from classifier.architectures import Network
 from classifier.preprocessing import Preprocessing
 from container.lifecycle import StopSignal
-from train.data import Photographs, Split
+from train.data import Photographs
 from train.features import UnreadablePhotographs
 from train.history import History
 from train.optim import Recipe
+from train.path_list import PathList
+from train.split import Split
 from train.trainer import FineTuner
 
 PREPROCESSING = Preprocessing(36, 32, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
@@ -33,7 +35,7 @@ def make_photographs(folder: Path) -> Photographs:
         file = folder / f"{i:02d}.png"
         Image.fromarray(pixels.astype(np.uint8)).save(file)
         files[name].append(file)
-    splits = {name: Split(paths, np.arange(len(paths)) % 3) for name, paths in files.items()}
+    splits = {name: Split(PathList(paths), np.arange(len(paths)) % 3) for name, paths in files.items()}
     return Photographs(("red", "green", "blue"), splits["train"], splits["validation"], None)
 
 

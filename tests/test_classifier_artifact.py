@@ -73,11 +73,24 @@ def test_an_altered_class_name_is_noticed(model: Path) -> None:
         load(model)
 
 
-@pytest.mark.parametrize("change", [{"version": 2}, {"format": "other"}])
+@pytest.mark.parametrize("change", [{"version": 3}, {"format": "other"}])
 def test_another_version_is_refused_and_says_what_is_read(change: dict[str, Any], model: Path) -> None:
     rewrite(model, lambda manifest: manifest.update(change))
-    with pytest.raises(ArtifactError, match=f"this image reads {FORMAT} version 1"):
+    with pytest.raises(ArtifactError, match=f"this image reads {FORMAT} version 1 and 2"):
         load(model)
+
+
+def test_an_artifact_of_version_1_is_of_images_with_one_label(model: Path) -> None:
+    expected = load(model)
+    pixels = expected.read(model / "probe.png")[None]
+
+    def age(manifest: dict[str, Any]) -> None:
+        del manifest["task"], manifest["thresholds"]
+        manifest["version"] = 1
+
+    rewrite(model, age)
+    assert load(model).artifact.task == "single_label"
+    assert load(model).predict(pixels, 3) == expected.predict(pixels, 3)
 
 
 def test_another_preprocessing_than_in_training_fails_the_probe(model: Path) -> None:

@@ -20,7 +20,7 @@ from classifier.preprocessing import load_pixels
 from container.errors import UserError
 from container.paths import ContainerPaths
 from train.config import TrainingConfig
-from train.data import Photographs, Split
+from train.data import Photographs
 from train.debugger import record, step_times, tensors
 from train.debugger.create import create_recorder
 from train.debugger.leaks import find_leaks
@@ -30,6 +30,8 @@ from train.debugger.step_times import StepTimes
 from train.debugger.system import SystemSampler
 from train.debugger.tensors import TensorWatcher, choose_interval
 from train.debugger.watcher import PARTS, Outcome, Stage, Watcher
+from train.path_list import PathList
+from train.split import Split
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -326,7 +328,7 @@ def test_photographs_in_two_splits_are_found_by_their_contents(photographs: Phot
     data = photographs.train.photographs[3].read_bytes()
     copy.write_bytes(data)
     other.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-    test = Split([copy, other, tmp_path / "missing.png"], np.zeros(3, dtype=np.int64))
+    test = Split(PathList([copy, other, tmp_path / "missing.png"]), np.zeros(3, dtype=np.int64))
     assert find_leaks(photographs) == []
     assert find_leaks(replace(photographs, test=test)) == [
         (("test", copy), ("train", photographs.train.photographs[3]))

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("container", "classifier", "train", "serve")
+PACKAGES = ("container", "classifier", "train", "serve", "jobs")
 ALLOWED = {
     "container": {"container"},
     "classifier": {"classifier"},
     "train": {"train", "container", "classifier"},
     "serve": {"serve", "container", "classifier"},
+    "jobs": {"jobs", "container", "train"},
 }
 TORCH_FREE = (
     "classifier.artifact",
@@ -21,6 +22,12 @@ TORCH_FREE = (
     "classifier.inference",
     "classifier.preprocessing",
     "container.lifecycle",
+    "jobs.__main__",
+    "jobs.commands.manage",
+    "jobs.commands.serve",
+    "jobs.commands.train",
+    "jobs.runner",
+    "jobs.targets.process",
     "serve.app",
     "train.__main__",
     "train.config",
@@ -32,19 +39,29 @@ TORCH_FREE = (
 
 
 def imported(file: Path) -> set[str]:
+    return {name.partition(".")[0] for name in imported_modules(file)}
+
+
+def imported_modules(file: Path) -> set[str]:
     names: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names.add(node.module)
-    return {name.partition(".")[0] for name in names}
+    return names
 
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_a_package_imports_only_the_packages_below_it(package: str) -> None:
     for file in (ROOT / package).rglob("*.py"):
-        assert imported(file) & {*PACKAGES, "jobs"} <= ALLOWED[package], file
+        assert imported(file) & {*PACKAGES} <= ALLOWED[package], file
+
+
+def test_jobs_know_of_training_its_hyperparameters_only() -> None:
+    for file in (ROOT / "jobs").rglob("*.py"):
+        of_train = {name for name in imported_modules(file) if name.partition(".")[0] == "train"}
+        assert of_train <= {"train.config"}, file
 
 
 def test_container_imports_the_standard_library_only() -> None:

@@ -62,8 +62,8 @@ def test_only_photographs_are_listed_at_any_depth(tmp_path: Path) -> None:
     ("files", "message"),
     [
         ((), "no channel there"),
-        (("train/a/1.jpg",), r"1 class folders \(a\); expected one folder for each of at least two classes"),
-        (("train/1.jpg", "train/2.jpg"), "0 class folders"),
+        (("train/a/1.jpg",), r"1 classes \(a\); expected at least 2, each a folder with its photographs"),
+        (("train/1.jpg", "train/2.jpg"), "0 classes; expected at least 2"),
         (("train/a/1.jpg", "train/b/x.txt"), "no photographs in class b"),
         (("train/a/1.jpg", "train/b/1.jpg", "test/c/1.jpg"), "class c has no training photographs"),
         (("train/a/1.jpg", "training/a/1.jpg"), "both stand for train"),

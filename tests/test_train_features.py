@@ -12,9 +12,11 @@ from classifier.engines import Array
 from classifier.preprocessing import Pixels, Preprocessing
 from container.errors import UserError
 from container.lifecycle import StopSignal
-from train.data import Split, list_classes, list_split
+from train.class_folders import read_class_folders
 from train.feature_cache import FeatureCache
 from train.features import FeatureExtractor, UnreadablePhotographs, random_crop
+from train.source import Source
+from train.split import Split
 
 PREPROCESSING = Preprocessing(32, 28, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
@@ -45,7 +47,7 @@ def extractor(engine: MeanColours, tmp_path: Path) -> Iterator[tuple[FeatureExtr
 
 
 def split_of(folder: Path) -> Split:
-    return list_split(folder, list_classes(folder))
+    return read_class_folders(Source(folder, folder)).split
 
 
 def extract(

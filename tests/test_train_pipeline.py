@@ -16,8 +16,8 @@ from classifier.preprocessing import Pixels, Preprocessing, decode_image, load_p
 from train import pipeline
 from train.augment import BatchMixer, class_weights, dominant
 from train.config import Augmentation, ClassBalance
-from train.data import Split
 from train.decode import decode_pixels, read_header, shrink
+from train.path_list import PathList
 from train.photograph_cache import INDEX, PIXELS, PhotographCache, num_that_fit
 from train.pipeline import (
     Box,
@@ -30,6 +30,7 @@ from train.pipeline import (
     open_cache,
     resize,
 )
+from train.split import Split
 
 PREPROCESSING = Preprocessing(64, 56, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
@@ -56,7 +57,7 @@ def split(tmp_path: Path) -> Split:
     for i, size in enumerate(sizes):
         image = picture(*size, seed=i)
         image.save(folder / (f"{i:02d}.png" if i % 4 == 3 else f"{i:02d}.jpg"))
-    return Split(sorted(folder.iterdir()), np.array([0] * 4 + [1] * 8))
+    return Split(PathList(sorted(folder.iterdir())), np.array([0] * 4 + [1] * 8))
 
 
 def crop(crops: TrainingCrops, epoch: int, index: int) -> torch.Tensor:

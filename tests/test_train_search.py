@@ -14,7 +14,7 @@ from train.config import TrainingConfig
 from train.features import Features, Scaler
 from train.history import History
 from train.search import (
-    PRUNING,
+    NUM_AVERAGED,
     HeadGroup,
     HeadSearch,
     Trial,
@@ -114,22 +114,23 @@ def test_the_head_works_on_raw_features() -> None:
     )
 
 
-def test_every_trial_is_reported_and_the_one_that_is_kept_is_the_best_of_those_that_ended() -> None:
+def test_every_trial_is_reported_and_the_mean_of_the_best_is_kept() -> None:
     _, history, results = search(propose_trials(TrainingConfig(), 16, fix_lr=True), epochs=20)
     assert sorted(result.trial.number for result in results) == list(range(16))
     epochs = [result.epoch for result in results]
     assert epochs == sorted(epochs, reverse=True)
     ended = [result for result in results if result.epoch == 20]
-    assert len(ended) == 16 * PRUNING[-1][1]
+    assert len(ended) == NUM_AVERAGED
     assert results[0].validation_loss == min(result.validation_loss for result in ended)
     assert history.best is not None
-    assert history.best.loss == pytest.approx(results[0].validation_loss, rel=1e-3)
+    # cross-entropy is convex: that of the mean is at most the mean of theirs
+    assert history.best.loss <= np.mean([result.validation_loss for result in ended]) * 1.01
     assert [row["epoch"] for row in history.rows] == list(range(1, 21))
 
 
 @pytest.mark.parametrize(
     ("num_photographs", "num_features", "num_classes", "epochs", "num_trials"),
-    [(200, 1280, 40, 100, 32), (1000, 1280, 2, 100, 32), (6680, 2048, 133, 20, 13), (10**6, 2048, 1000, 20, 1)],
+    [(200, 1280, 40, 100, 32), (1000, 1280, 2, 100, 32), (6680, 2048, 133, 20, 32), (10**6, 2048, 1000, 20, 1)],
 )
 def test_epochs_and_trials_are_chosen_by_the_size_of_the_task(
     num_photographs: int, num_features: int, num_classes: int, epochs: int, num_trials: int

@@ -26,7 +26,10 @@ class TrainingConfig:
     )
     num_classes: int | None = setting(
         None, "Number of classes that the photographs must have. auto takes what is there.", unit="classes",
-        interval="[2, 100000]", example="133",
+        interval="[1, 100000]", example="133",
+    )  # fmt: skip
+    multi_label: bool | None = setting(
+        None, "Photographs have any number of labels, not one each. auto takes what the labels are.", example="true",
     )  # fmt: skip
     strategy: Strategy = setting(
         "auto",
@@ -63,8 +66,9 @@ class TrainingConfig:
         unit="views", interval="[1, 64]", example="2",
     )  # fmt: skip
     search_trials: int | None = setting(
-        None, "Heads that are trained together on the features; the best on validation is kept. What is not given of "
-        "lr, weight_decay, batch_size and label_smoothing is searched. auto is 1 to 32, as many as take a few seconds.",
+        None, "Heads that are trained together on the features; the mean of the best few on validation is kept. What "
+        "is not given of lr, weight_decay, batch_size and label_smoothing is searched. auto is 1 to 32, as many as "
+        "take a few seconds.",
         unit="trials", interval="[1, 1024]", example="64",
     )  # fmt: skip
     validation_split: float = setting(
@@ -135,7 +139,9 @@ class TrainingConfig:
         0.0, "Pastes a part of another image: Beta(alpha, alpha); 0 is off.", interval="[0, 10]"
     )
     class_balance: ClassBalance = setting(
-        "none", "loss weighs classes, sampling draws photographs, by the inverse of the class's photographs."
+        "none",
+        "loss weighs classes, sampling draws photographs, by the inverse of the class's photographs; with several "
+        "labels loss weighs what is there against what is not, and sampling goes by the rarest label.",
     )
     precision: Precision = setting(
         "auto", "Arithmetic. auto is bf16 on CUDA that has it, fp16 on other CUDA, float32 on a CPU."

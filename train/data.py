@@ -1,48 +1,28 @@
-"""From channels with class folders to lists of photographs."""
+"""From channels to the photographs of a job: finds the sources, and leaves reading them to a module for each format."""
 
 import logging
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from container.errors import UserError
 from container.paths import ContainerPaths
+from container.photographs import SPLIT_NAMES, SUFFIXES
+from train.class_folders import read_class_folders, subfolders
+from train.manifest import read_manifests
+from train.source import Listing, Reader, Source
+from train.split import Labels, Split, split_off
 
 logger = logging.getLogger(__name__)
-
-Labels = npt.NDArray[np.int64]
-
-SPLIT_NAMES = {
-    "train": ("train", "training"),
-    "validation": ("validation", "valid", "val"),
-    "test": ("test", "testing"),
-}
-"""The names that channels and folders have, by split."""
 
 NOT_PHOTOGRAPHS = ("model",)
 """Channels with another purpose."""
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".ppm"})
-
-
-@dataclass(frozen=True)
-class Split:
-    """Photographs and their labels."""
-
-    photographs: list[Path]
-    labels: Labels
-    """Class indices (num_photographs,)."""
-
-    def __len__(self) -> int:
-        return len(self.photographs)
-
-    def select(self, indices: npt.NDArray[np.int64]) -> "Split":
-        """Keep some of the photographs."""
-        return Split([self.photographs[i] for i in indices], self.labels[indices])
+READERS: dict[str, Reader] = {".jsonl": read_manifests, ".manifest": read_manifests}
+"""Readers of label files, by their ending."""
 
 
 @dataclass(frozen=True)
@@ -55,115 +35,126 @@ class Photographs:
     test: Split | None
 
 
-def find_photographs(paths: ContainerPaths, validation_split: float, seed: int) -> Photographs:
-    """Find the photographs of a job in its channels.
+def find_photographs(
+    paths: ContainerPaths, validation_split: float, seed: int, multi_label: bool | None = None
+) -> Photographs:
+    """Find the photographs of a job in its channels; `multi_label` None takes what the training labels are.
 
-    Raises UserError for no photographs, fewer than two classes, an empty class, or a class that only validation or
-    test has.
+    Raises UserError for no photographs, too few classes, an empty class, a class that only validation or test has, or
+    wrong lines in a file.
     """
-    folders = find_splits(paths)
-    class_names = list_classes(folders["train"])
-    train = list_split(folders["train"], class_names)
-    empty = [name for i, name in enumerate(class_names) if not (train.labels == i).any()]
-    if empty:
-        raise UserError(
-            f"{folders['train']}: no photographs in class {', '.join(empty[:10])}; add some "
-            f"({', '.join(sorted(SUFFIXES))}) or remove the folder"
-        )
-    test = list_split(folders["test"], class_names) if "test" in folders else None
-    if "validation" in folders:
-        validation = list_split(folders["validation"], class_names)
-    else:
+    sources = find_sources(paths)
+    training = read(sources["train"], multi_label, None)
+    check_classes(training, sources["train"])
+    is_multi_label = training.split.labels.ndim == 2
+    splits = {
+        name: in_order_of(training.class_names, read(source, is_multi_label, training), source)
+        for name, source in sources.items()
+        if name != "train"
+    }
+    train, validation = training.split, splits.get("validation")
+    if validation is None:
         train, validation = split_off(train, validation_split, seed)
     if len(validation) == 0:
-        raise UserError(f"{folders.get('validation', folders['train'])}: no photographs to validate with; add some")
-    return Photographs(tuple(class_names), train, validation, test if test is not None and len(test) else None)
+        raise UserError(f"{sources.get('validation', sources['train'])}: no photographs to validate with; add some")
+    return Photographs(training.class_names, train, validation, splits.get("test") or None)
 
 
-def find_splits(paths: ContainerPaths) -> dict[str, Path]:
-    """Find the folder of each split: channels of those names, or one channel that holds such folders."""
+def find_sources(paths: ContainerPaths) -> dict[str, Source]:
+    """Find the source of each split: channels of those names, or one channel with such label files or folders."""
     channels = {name: path for name, path in paths.channels().items() if name not in NOT_PHOTOGRAPHS}
     if not channels:
-        raise UserError(f"{paths.input_data}: no channel there; give one named train, with a folder for each class")
-    splits = named_splits(channels)
+        raise UserError(
+            f"{paths.input_data}: no channel there; give one named train, with a folder for each class or a manifest"
+        )
+    splits = named_splits(channels.items())
     if len(channels) == 1:
         (only,) = channels.values()
-        inside = named_splits(subfolders(unwrap(only)))
-        if "train" in inside:
-            return inside
+        folder = unwrap(only)
+        files = label_files(folder)
+        if "train" in (by_file := named_splits((file.stem, file) for file in files)):
+            return {name: Source(only, folder, (file,)) for name, file in by_file.items()}
+        if files:
+            return {"train": Source(only, folder, files)}
+        if "train" in (by_folder := named_splits(subfolders(folder).items())):
+            return {name: Source(only, path, label_files(path)) for name, path in by_folder.items()}
         splits = splits or {"train": only}
     if "train" not in splits:
         raise UserError(f"channels {', '.join(channels)}: none is named train; rename the one to train with")
-    return splits
+    return {name: Source(channel, channel, label_files(channel)) for name, channel in splits.items()}
 
 
-def named_splits(folders: dict[str, Path]) -> dict[str, Path]:
-    """Keep the folders that are named as a split. Raises UserError when two stand for the same one."""
+def named_splits(candidates: Iterable[tuple[str, Path]]) -> dict[str, Path]:
+    """Keep what is named as a split. Raises UserError when two stand for the same one."""
     splits: dict[str, Path] = {}
-    for split, names in SPLIT_NAMES.items():
-        found = [folders[name] for name in names if name in folders]
-        if len(found) > 1:
-            raise UserError(f"{found[0]} and {found[1]}: both stand for {split}; keep one")
-        if found:
-            splits[split] = found[0]
+    for name, path in candidates:
+        for split in (split for split, names in SPLIT_NAMES.items() if name in names):
+            if split in splits:
+                raise UserError(f"{splits[split]} and {path}: both stand for {split}; keep one")
+            splits[split] = path
     return splits
+
+
+def label_files(folder: Path) -> tuple[Path, ...]:
+    """List the label files in a folder, without hidden ones."""
+    with os.scandir(folder) as entries:
+        names = sorted(entry.name for entry in entries if entry.name.lower().endswith(tuple(READERS)))
+    return tuple(folder / name for name in names if name[0] != "." and (folder / name).is_file())
 
 
 def unwrap(folder: Path) -> Path:
     """Go into a folder that holds nothing but one folder, as an uploaded directory does."""
-    inside = subfolders(folder)
-    while len(inside) == 1:
+    while len(inside := subfolders(folder)) == 1 and not label_files(folder):
         (folder,) = inside.values()
-        inside = subfolders(folder)
     return folder
 
 
-def subfolders(folder: Path) -> dict[str, Path]:
-    """List the folders in a folder by name, without hidden ones."""
-    return {entry.name: entry for entry in sorted(folder.iterdir()) if entry.is_dir() and entry.name[0] != "."}
+def read(source: Source, multi_label: bool | None, training: Listing | None) -> Listing:
+    """List the photographs of a source with the reader of its format."""
+    if not source.files:
+        listing = read_class_folders(source, multi_label, training)
+    else:
+        listing = READERS[source.files[0].suffix.lower()](source, multi_label, training)
+        logger.info("%s: %d photographs", source, len(listing.split))
+    if multi_label and listing.split.labels.ndim == 1:
+        matrix = one_hot(listing.split.labels, len(listing.class_names))
+        return replace(listing, split=Split(listing.split.photographs, matrix))
+    return listing
 
 
-def list_classes(folder: Path) -> list[str]:
-    """Name the classes: the folders in the training folder, sorted. Raises UserError for fewer than two."""
-    names = list(subfolders(folder))
-    if len(names) < 2:
+def one_hot(labels: Labels, num_classes: int) -> Labels:
+    """Turn class indices (num_photographs,) into 0 and 1 (num_photographs, num_classes)."""
+    matrix = np.zeros((len(labels), num_classes), dtype=np.uint8)
+    matrix[np.arange(len(labels)), labels] = 1
+    return matrix
+
+
+def check_classes(training: Listing, source: Source) -> None:
+    """Raise UserError for too few classes to train, or one without photographs."""
+    names, labels = training.class_names, training.split.labels
+    needed = 2 if labels.ndim == 1 else 1
+    if len(names) < needed:
         raise UserError(
-            f"{folder}: {len(names)} class folders{f' ({names[0]})' if names else ''}; expected one folder for each of "
-            f"at least two classes, with its photographs"
+            f"{source}: {len(names)} classes{f' ({names[0]})' if names else ''}; expected at least {needed}, each a "
+            f"folder with its photographs, or named by labels in a file ({', '.join(READERS)})"
         )
-    return names
+    counts = np.bincount(labels, minlength=len(names)) if labels.ndim == 1 else labels.sum(axis=0)
+    if empty := [name for name, count in zip(names, counts, strict=True) if not count]:
+        raise UserError(
+            f"{source}: no photographs in class {', '.join(empty[:10])}; add some ({', '.join(sorted(SUFFIXES))}) or "
+            f"remove the folder"
+        )
 
 
-def list_split(folder: Path, class_names: list[str]) -> Split:
-    """List the photographs of a split. Raises UserError for a class that the training folder lacks."""
-    unknown = [name for name in subfolders(folder) if name not in class_names]
-    if unknown:
-        raise UserError(f"{folder}: class {', '.join(unknown[:10])} has no training photographs; add some or remove it")
-    photographs: list[Path] = []
-    labels: list[int] = []
-    for label, name in enumerate(class_names):
-        of_class = sorted(walk(folder / name))
-        photographs += of_class
-        labels += [label] * len(of_class)
-    return Split(photographs, np.array(labels, dtype=np.int64))
-
-
-def walk(folder: Path) -> Iterator[Path]:
-    """Find the photographs below a folder, by their ending, without hidden files."""
-    for directory, _, names in os.walk(folder, followlinks=True):
-        for name in names:
-            if name[0] != "." and Path(name).suffix.lower() in SUFFIXES:
-                yield Path(directory, name)
-
-
-def split_off(train: Split, share: float, seed: int) -> tuple[Split, Split]:
-    """Take a share of each class for validation, at least one photograph where a class has two."""
-    generator = np.random.default_rng(seed)
-    chosen: list[npt.NDArray[np.int64]] = []
-    for label in np.unique(train.labels):
-        indices = generator.permutation(np.flatnonzero(train.labels == label))
-        num_validation = min(max(1, round(share * len(indices))), len(indices) - 1)
-        chosen.append(indices[:num_validation])
-    validation = np.sort(np.concatenate(chosen))
-    logger.info("no validation channel: %d of %d training photographs validate", len(validation), len(train))
-    return train.select(np.setdiff1d(np.arange(len(train)), validation)), train.select(validation)
+def in_order_of(class_names: tuple[str, ...], listing: Listing, source: Source) -> Split:
+    """Give a listing's photographs labels in the order of the training classes. Raises UserError for another class."""
+    places = {name: place for place, name in enumerate(class_names)}
+    if unknown := [name for name in listing.class_names if name not in places]:
+        raise UserError(f"{source}: class {', '.join(unknown[:10])} has no training photographs; add some or remove it")
+    order = np.array([places[name] for name in listing.class_names], dtype=np.int64)
+    photographs, labels = listing.split.photographs, listing.split.labels
+    if labels.ndim == 1:
+        return Split(photographs, order[labels])
+    ordered = np.zeros((len(labels), len(class_names)), dtype=np.uint8)
+    ordered[:, order] = labels
+    return Split(photographs, ordered)

@@ -105,8 +105,12 @@ class FeatureCache:
             return np.zeros((0, self._num_features), np.float16)
         return np.memmap(self._data_file, np.float16, "r", shape=(self._num_rows, self._num_features))
 
+    def release(self) -> None:
+        """Let another process write; what has been read stays valid, since rows are only ever added."""
+        fcntl.flock(self._index, fcntl.LOCK_UN)
+
     def close(self) -> None:
-        """Let another process write."""
+        """Let another process write, and close the files."""
         self._data.close()
         self._index.close()
 

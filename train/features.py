@@ -1,7 +1,9 @@
 """Frozen features: each photograph passes the backbone once, on the machine's fastest engine."""
 
+import contextlib
 import logging
 import time
+from array import array
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -16,12 +18,12 @@ from tqdm import tqdm
 
 from classifier.engines import Array, Engine
 from classifier.errors import ImageError
-from classifier.inference import BATCH_SIZE, Outputs, run_photographs
-from classifier.preprocessing import Pixels, Preprocessing, decode_image, eval_transform, read_bytes
+from classifier.inference import BATCH_SIZE, Outputs, run_ahead, run_photographs
+from classifier.preprocessing import Pixels, Preprocessing, decode_image, eval_transform, load_pixels, read_bytes
 from container.errors import UserError
 from container.lifecycle import StopSignal
-from train.data import Labels, Split
 from train.feature_cache import FeatureCache, Half, content_digest
+from train.split import Labels, Split
 
 logger = logging.getLogger(__name__)
 
@@ -98,9 +100,15 @@ class Features:
         self.num_features = array.shape[1]
         self._array = array
         self._rows = rows
-        self._scaler = scaler
+        self.scaler = scaler
         is_small = 4 * len(rows) * array.shape[1] <= PRELOADED_BYTES
-        self._preloaded = scaler(array[rows]).to(self.device) if is_small else None
+        self._preloaded: Tensor | None = None
+        if is_small:
+            # Chunk by chunk, as the copies on the way would take several times the memory.
+            preloaded = torch.empty(len(rows), array.shape[1], device=self.device)
+            for start in range(0, len(rows), CHUNK):
+                preloaded[start : start + CHUNK] = scaler(array[rows[start : start + CHUNK]])
+            self._preloaded = preloaded
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -109,7 +117,7 @@ class Features:
         """Read features (batch, num_features) in float32 to the device; `indices` lie on the CPU."""
         if self._preloaded is not None:
             return self._preloaded[indices.to(self.device)]
-        return self._scaler(self._array[self._rows[indices.numpy()]]).to(self.device)
+        return self.scaler(self._array[self._rows[indices.numpy()]]).to(self.device)
 
     def batches(self, batch_size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
         """Go through all photographs in random order."""
@@ -123,7 +131,7 @@ class Features:
 
     def fold(self, weight: Tensor, bias: Tensor, head: nn.Linear) -> None:
         """Write a head for these features as the equal one for raw features."""
-        self._scaler.fold(weight, bias, head)
+        self.scaler.fold(weight, bias, head)
 
 
 @dataclass
@@ -158,8 +166,7 @@ class FeatureExtractor:
 
         A stop leaves the rest out. Raises UserError for too many unreadable photographs.
         """
-        indices: list[int] = []
-        rows: list[int] = []
+        indices, rows = array("q"), array("q")
         errors: dict[int, ImageError] = {}
         num_known = len(self._cache)
         self.seconds = dict.fromkeys(self.seconds, 0.0)
@@ -168,18 +175,19 @@ class FeatureExtractor:
             tqdm(total=len(split), desc=f"{name} features", unit="image", disable=None) as bar,
             ThreadPoolExecutor(self._num_threads) as pool,
         ):
-            for batch in pool.map(lambda start: self._extract(split.photographs, start, num_views, stop), starts):
+            batches = run_ahead(pool, lambda start: self._extract(split.photographs, start, num_views, stop), starts)
+            for batch in batches:
                 if batch.values:
                     self._cache.append(list(batch.values), np.stack(list(batch.values.values())))
-                indices += batch.indices
-                rows += [self._row(digest) for digest in batch.digests]
+                indices.extend(batch.indices)
+                rows.extend(self._row(digest) for digest in batch.digests)
                 errors |= batch.unreadable
                 self.seconds = {name: total + getattr(batch, name) for name, total in self.seconds.items()}
                 bar.update(min(BATCH_SIZE, len(split) - bar.n))
         if found := len(rows) - (len(self._cache) - num_known):
             logger.info("%s features: %d of %d were in the cache", name, found, len(rows))
         unreadable.add({split.photographs[index]: error for index, error in errors.items()}, len(split))
-        return np.array(rows, dtype=np.int64), split.labels[indices]
+        return np.array(rows, dtype=np.int64), split.labels[np.array(indices, dtype=np.int64)]
 
     def _row(self, digest: bytes) -> int:
         row = self._cache.find(digest)
@@ -247,6 +255,18 @@ def run_split(
         )
     unreadable.add(by_photograph(outputs, split.photographs), len(split))
     return outputs.values, split.select(outputs.indices)
+
+
+def read_batches(split: Split, preprocessing: Preprocessing, batch_size: int) -> Iterator[tuple[Pixels, Labels]]:
+    """Read photographs as serving sees them, a batch at a time, and their labels; unreadable ones are left out."""
+    for start in range(0, len(split), batch_size):
+        pixels, indices = [], []
+        for index in range(start, min(start + batch_size, len(split))):
+            with contextlib.suppress(ImageError):
+                pixels.append(load_pixels(split.photographs[index], preprocessing))
+                indices.append(index)
+        if pixels:
+            yield np.stack(pixels), split.labels[indices]
 
 
 def by_photograph(outputs: Outputs, photographs: Sequence[Path]) -> dict[Path, ImageError]:

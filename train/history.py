@@ -8,14 +8,16 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from classifier.evaluation import Evaluation, evaluate_logits
+from classifier.evaluation import Evaluation
+from classifier.multilabel import MultiLabelEvaluation
+from classifier.tasks import evaluate, thresholds_for
 from container.metrics import print_metrics
 from train.calibration import fit_temperature
+from train.split import Labels
 
 Logits = npt.NDArray[np.float32]
-Labels = npt.NDArray[np.int64]
 Validation = tuple[Logits, Labels]
-"""Logits (batch, num_classes) and labels (batch,) of the validation photographs."""
+"""Logits (batch, num_classes) and labels of the validation photographs."""
 
 
 class History:
@@ -31,12 +33,19 @@ class History:
         self._best_validation: Validation | None = None
 
     @property
-    def best(self) -> Evaluation | None:
+    def best(self) -> Evaluation | MultiLabelEvaluation | None:
         """Evaluate the best model, calibrated, on the validation photographs; None before the first epoch."""
         if self._best_validation is None:
             return None
         logits, labels = self._best_validation
-        return evaluate_logits(logits / self.temperature, labels, self._class_names)
+        return evaluate(logits / self.temperature, labels, self._class_names)
+
+    @property
+    def thresholds(self) -> list[float]:
+        """Give the best model's threshold of each class; none where photographs have one label each."""
+        assert self._best_validation is not None, "there is no model without an epoch"
+        logits, labels = self._best_validation
+        return [float(threshold) for threshold in thresholds_for(logits / self.temperature, labels)]
 
     def record(
         self,
@@ -47,13 +56,13 @@ class History:
         validation: Validation,
         *,
         replaces: bool = False,
-    ) -> Evaluation:
+    ) -> Evaluation | MultiLabelEvaluation:
         """Note an epoch, print its metrics, and keep the module's weights when they are the best so far.
 
         With `replaces`, they are kept whatever came before.
         """
         epoch = len(self.rows) + 1
-        evaluation = evaluate_logits(*validation, self._class_names)
+        evaluation = evaluate(*validation, self._class_names)
         values = {"train:loss": train_loss, "train:accuracy": train_accuracy, **evaluation.metrics("validation")}
         print_metrics(values, epoch)
         self.rows.append({"epoch": epoch, "stage": stage, **values})

@@ -7,15 +7,18 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from classifier.architectures import Network, create_network
 from classifier.artifact import write_artifact
 from classifier.conversion import attach_head, convert_backbone
 from classifier.engines import TorchEngine
-from classifier.evaluation import Evaluation, evaluate_logits, expected_calibration_error, softmax
+from classifier.evaluation import Evaluation
 from classifier.inference import ImageClassifier
+from classifier.multilabel import MultiLabelEvaluation
 from classifier.preprocessing import Preprocessing
+from classifier.tasks import calibration_error, evaluate, task_of
 from classifier.weights import default_preprocessing, load_pretrained
 from container.errors import UserError
 from container.lifecycle import StopSignal
@@ -24,15 +27,17 @@ from container.paths import ContainerPaths
 from container.resources import ResourceConfig
 from train.calibration import Calibration
 from train.config import TrainingConfig
-from train.data import Photographs, Split, find_photographs
+from train.data import Photographs, find_photographs
 from train.debugger.create import create_recorder
 from train.debugger.leaks import find_leaks
+from train.debugger.report import report_job
 from train.debugger.rows import data_row, job_row, leak_row, predictions_row
 from train.features import UnreadablePhotographs, run_split
 from train.history import History
 from train.optim import Recipe
 from train.probe import LinearProbe
 from train.report import Report, write_report
+from train.split import Split
 from train.trainer import FineTuner
 
 if TYPE_CHECKING:
@@ -60,13 +65,16 @@ class TrainingJob:
         """Train, write the artifact, then measure the artifact."""
         torch.manual_seed(self._config.seed)
         torch.set_num_threads(self._resources.num_cpus)
-        with self._recorder as recorder:
-            recorder.write_made(
-                "job", job_row, self._config, self._strategy, self._device, self._resources, recorder.clock
-            )
-            recorder.write("phase", name="imports", start=0.0, seconds=self._seconds_of_imports)
-            self._run()
-            recorder.end("stopped" if self._stop.requested else "completed", self._stop.reason)
+        try:
+            with self._recorder as recorder:
+                recorder.write_made(
+                    "job", job_row, self._config, self._strategy, self._device, self._resources, recorder.clock
+                )
+                recorder.write("phase", name="imports", start=0.0, seconds=self._seconds_of_imports)
+                self._run()
+                recorder.end("stopped" if self._stop.requested else "completed", self._stop.reason)
+        finally:
+            report_job(self._paths.output_data, self._config.rules)
 
     def _run(self) -> None:
         with self._recorder.phase("find photographs"):
@@ -88,7 +96,7 @@ class TrainingJob:
             return
         with self._recorder.phase("artifact"):
             converted = probe.converted or convert_backbone(network.backbone, preprocessing)
-            self._save(network.cpu(), preprocessing, photographs.class_names, converted, history.temperature)
+            self._save(network.cpu(), preprocessing, photographs.class_names, converted, history)
         self._report(photographs, history, probe)
 
     def _choose_strategy(self) -> str:
@@ -99,7 +107,8 @@ class TrainingJob:
         return chosen
 
     def _find_photographs(self) -> Photographs:
-        photographs = find_photographs(self._paths, self._config.validation_split, self._config.seed)
+        config = self._config
+        photographs = find_photographs(self._paths, config.validation_split, config.seed, config.multi_label)
         self._describe(photographs)
         self._check_num_classes(len(photographs.class_names))
         self._recorder.write_made("data", data_row, photographs, self._unreadable.reasons)
@@ -119,16 +128,18 @@ class TrainingJob:
     def _describe(self, photographs: Photographs) -> None:
         num_test = len(photographs.test) if photographs.test else 0
         logger.info(
-            "%d classes; photographs: %d train, %d validation, %d test; %s, %s on %s with %d cores",
-            len(photographs.class_names), len(photographs.train), len(photographs.validation), num_test,
+            "%d classes%s; photographs: %d train, %d validation, %d test; %s, %s on %s with %d cores",
+            len(photographs.class_names),
+            ", any number of them a photograph" if task_of(photographs.train.labels) == "multi_label" else "",
+            len(photographs.train), len(photographs.validation), num_test,
             self._config.arch, self._strategy, self._device, self._resources.num_cpus,
         )  # fmt: skip
 
     def _check_num_classes(self, num_classes: int) -> None:
         if self._config.num_classes not in (None, num_classes):
             raise UserError(
-                f"num_classes={self._config.num_classes}: the photographs have {num_classes} class folders; "
-                f"give that number, or none, or add the missing folders"
+                f"num_classes={self._config.num_classes}: the photographs have {num_classes} classes; give that "
+                f"number, or none, or add photographs of the missing classes"
             )
 
     def _create_network(self, num_classes: int) -> tuple[Network, Preprocessing]:
@@ -161,16 +172,17 @@ class TrainingJob:
         preprocessing: Preprocessing,
         class_names: tuple[str, ...],
         converted: "openvino.Model",
-        temperature: float,
+        history: History,
     ) -> None:
         """Write the artifact, whose head gives calibrated logits: those of the network over the temperature."""
         with torch.no_grad():
-            network.head.weight.div_(temperature)
-            network.head.bias.div_(temperature)
+            network.head.weight.div_(history.temperature)
+            network.head.bias.div_(history.temperature)
         write_artifact(
             self._paths.model,
             architecture=self._config.arch,
             class_names=class_names,
+            thresholds=history.thresholds,
             preprocessing=preprocessing,
             weights={name: tensor.contiguous().numpy() for name, tensor in network.state_dict().items()},
             ir=attach_head(converted, network.head),
@@ -210,22 +222,30 @@ class TrainingJob:
 
     def _evaluate(
         self, classifier: ImageClassifier, split: Split, name: str, temperature: float
-    ) -> tuple[Evaluation, Calibration]:
+    ) -> tuple[Evaluation | MultiLabelEvaluation, Calibration]:
         logits, read = run_split(
             classifier.engine, classifier.artifact.preprocessing, split, self._unreadable,
             name=f"{name} of the artifact", num_threads=self._resources.num_cpus,
         )  # fmt: skip
         if len(read) == 0:
             raise UserError(f"{name}: none of {len(split)} photographs can be read")
-        class_names = classifier.artifact.class_names
-        evaluation = evaluate_logits(logits, read.labels, class_names)
-        before = expected_calibration_error(softmax(logits * temperature), read.labels)
+        artifact = classifier.artifact
+        evaluation = evaluate(logits, read.labels, artifact.class_names, np.array(artifact.thresholds))
+        before = calibration_error(logits * temperature, read.labels)
         logger.info(
             "%s: expected calibration error %.4f before and %.4f after scaling by temperature %.3f",
             name, before, evaluation.calibration_error, temperature,
         )  # fmt: skip
         calibration = Calibration(before, evaluation.calibration_error)
         self._recorder.write_made(
-            "predictions", predictions_row, name, evaluation, logits, read, class_names, calibration, temperature
+            "predictions",
+            predictions_row,
+            name,
+            evaluation,
+            logits,
+            read,
+            artifact.class_names,
+            calibration,
+            temperature,
         )
         return evaluation, calibration

@@ -12,6 +12,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
 from train.config import Augmentation, ClassBalance, OptimizerName, Precision, ScheduleName, TrainingConfig
+from train.losses import MultiLabelLoss
 
 WARMUP_SHARE = 0.05
 """Share of the steps in which the learning rate rises from 0 to its peak."""
@@ -102,8 +103,10 @@ class Recipe:
             compile=config.compile,
         )
 
-    def criterion(self, class_weights: torch.Tensor | None = None) -> nn.CrossEntropyLoss:
+    def criterion(self, class_weights: torch.Tensor | None = None, *, multi_label: bool = False) -> nn.Module:
         """Build the loss that is minimised; `class_weights` has shape (num_classes,)."""
+        if multi_label:
+            return MultiLabelLoss(self.label_smoothing, class_weights)
         return nn.CrossEntropyLoss(weight=class_weights, label_smoothing=self.label_smoothing)
 
     def optimizer(self, module: nn.Module, num_steps: int) -> tuple[torch.optim.Optimizer, LRScheduler]:

@@ -10,20 +10,21 @@ import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset, RandomSampler, Sampler, WeightedRandomSampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import RandomResizedCrop
 
 from classifier.errors import ImageError
 from classifier.preprocessing import RESAMPLING, Pixels, Preprocessing, load_pixels, read_bytes
-from train.augment import class_weights, create_policy
+from train.augment import create_policy, photograph_weights
 from train.config import Augmentation, ClassBalance
-from train.data import Split
 from train.decode import MIN_SHRINK, decode_pixels, read_header, shrink
 from train.photograph_cache import PhotographCache, num_that_fit
+from train.split import Labels, Split
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +52,9 @@ MAX_WORKERS = 32
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where torch passes batches between processes
 
+Label = np.integer[Any] | Labels
+"""A class index, or 0 and 1 (num_classes,)."""
+
 Key = tuple[int, int]
 """Epoch and index of a photograph: on these and the seed alone depends what is drawn for it."""
 
@@ -63,7 +67,7 @@ class Unreadable:
     error: ImageError
 
 
-Item = tuple[torch.Tensor, int] | Unreadable
+Item = tuple[torch.Tensor, Label] | Unreadable
 Batch = tuple[torch.Tensor, torch.Tensor, dict[int, ImageError]]
 
 
@@ -97,7 +101,7 @@ class TrainingCrops(Dataset[Item]):
         sequence = np.random.SeedSequence([self._seed, epoch, index])
         torch.default_generator.manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
         try:
-            return self._crop(index), int(self._split.labels[index])
+            return self._crop(index), self._split.labels[index]
         except ImageError as error:
             return Unreadable(index, error)
         finally:
@@ -211,7 +215,8 @@ def open_cache(
     side = round(MIN_SHRINK * round(CACHED_SCALE * preprocessing.resize_size))
     slot_bytes = 3 * (preprocessing.crop_size**2 if augmentation == "none" else side * MAX_ASPECT * side)
     # What is kept depends on these too.
-    kind = hashlib.sha256(f"{preprocessing} {augmentation == 'none'} {split.photographs}".encode()).hexdigest()[:16]
+    parts = f"{preprocessing} {augmentation == 'none'} {split.photographs.digest()}"
+    kind = hashlib.sha256(parts.encode()).hexdigest()[:16]
     try:
         return PhotographCache(directory / kind, split.photographs, slot_bytes, num_kept)
     except OSError as error:
@@ -233,23 +238,23 @@ class EpochSampler(Sampler[Key]):
 
     def __init__(self, split: Split, seed: int, class_balance: ClassBalance) -> None:
         self.epoch = 0
-        self._split = split
+        self._num_photographs = len(split)
         self._seed = seed
-        self._weights = class_weights(split.labels, int(split.labels.max()) + 1)[torch.from_numpy(split.labels)]
-        self._is_balanced = class_balance == "sampling"
+        self._weights = None
+        if class_balance == "sampling":
+            self._weights = photograph_weights(split.labels)
 
     def __len__(self) -> int:
-        return len(self._split)
+        return self._num_photographs
 
     def __iter__(self) -> Iterator[Key]:
         sequence = np.random.SeedSequence([self._seed, self.epoch])
         generator = torch.Generator().manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
-        sampler: Sampler[int] = (
-            WeightedRandomSampler(self._weights, len(self), generator=generator)  # type: ignore[arg-type]
-            if self._is_balanced
-            else RandomSampler(self._split.photographs, generator=generator)
-        )
-        return ((self.epoch, index) for index in sampler)
+        if self._weights is None:
+            order = torch.randperm(len(self), generator=generator)
+        else:
+            order = torch.multinomial(self._weights, len(self), replacement=True, generator=generator)
+        return ((self.epoch, int(index)) for index in order.numpy())
 
 
 def collate(items: Sequence[Item]) -> Batch:
@@ -257,7 +262,8 @@ def collate(items: Sequence[Item]) -> Batch:
     readable = [item for item in items if not isinstance(item, Unreadable)]
     unreadable = {item.index: item.error for item in items if isinstance(item, Unreadable)}
     crops = torch.stack([crop for crop, _ in readable]) if readable else torch.empty(0, dtype=torch.uint8)
-    return crops, torch.tensor([label for _, label in readable], dtype=torch.int64), unreadable
+    labels = np.stack([label for _, label in readable]) if readable else np.empty(0, dtype=np.int64)
+    return crops, torch.from_numpy(labels), unreadable
 
 
 def ignore_signals(_worker: int) -> None:

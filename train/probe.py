@@ -3,7 +3,9 @@
 import hashlib
 import json
 import logging
+import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -21,12 +23,13 @@ from container.lifecycle import StopSignal
 from container.paths import ContainerPaths
 from container.resources import ResourceConfig
 from train.config import TrainingConfig
-from train.data import Labels, Photographs, Split
+from train.data import Photographs
 from train.debugger.recorder import Recorder
 from train.feature_cache import FeatureCache, check_room
 from train.features import FeatureExtractor, Features, Scaler, UnreadablePhotographs, sample, shuffled
 from train.history import History
 from train.search import HeadSearch, TrialResult, choose_epochs, choose_num_trials, propose_trials
+from train.split import Labels, Split
 
 if TYPE_CHECKING:
     import openvino
@@ -37,6 +40,8 @@ NUM_SAMPLED = 64
 """Validation photographs that are read after a stop: under a second for them on two cores."""
 
 CACHE_VERSION = 1
+
+WAIT_SECONDS = 0.2
 
 
 class LinearProbe:
@@ -84,6 +89,7 @@ class LinearProbe:
         with self._open_cache(key, num_rows, network.head.in_features) as cache:
             extractor = FeatureExtractor(engine, preprocessing, cache, self._num_threads)
             features = self._features(extractor, cache, photographs)
+            cache.release()
             if features is None:
                 return
             train, validation = features
@@ -98,8 +104,8 @@ class LinearProbe:
             )  # fmt: skip
             trials = propose_trials(self._config, num_trials, fix_lr=is_last)
             with self._recorder.phase("search"):
-                search = HeadSearch(train, validation, num_classes, trials, epochs, self._recorder)
-                self.results = search.run(network.head.cpu(), history, self._config.seed, self._stop)
+                search = HeadSearch(train, validation, num_classes, trials, epochs)
+                self.results = search.run(network.head.cpu(), history, self._config.seed, self._stop, self._recorder)
             self._recorder.write_rows("trial", [result.row() for result in self.results])
 
     def _engine(self, network: Network, preprocessing: Preprocessing) -> Engine:
@@ -139,14 +145,16 @@ class LinearProbe:
 
     @contextmanager
     def _open_cache(self, key: str, num_rows: int, num_features: int) -> Iterator[FeatureCache]:
-        """Open the cache in the checkpoint folder when there is one, else in a temporary folder."""
+        """Open the cache in KENNEL_FEATURES_DIR, or in the checkpoint folder, or else in a temporary folder."""
         with ExitStack() as stack:
             folders = [self._paths.checkpoints / "features"] if self._paths.checkpoints.is_dir() else []
+            if shared := os.environ.get("KENNEL_FEATURES_DIR"):
+                folders.insert(0, Path(shared))
             folders.append(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kennel-features-"))))
             for folder in folders:
                 try:
                     check_room(folder, num_rows, num_features)
-                    cache = FeatureCache(folder, key, num_features)
+                    cache = self._wait_for_cache(folder, key, num_features)
                 except OSError as error:
                     logger.warning("%s: not used for features (%s)", folder, error.strerror)
                     continue
@@ -157,6 +165,20 @@ class LinearProbe:
         raise PlatformError(
             f"no room for {megabytes:.0f} MB of features in {folders}; free space or take a larger volume"
         )
+
+    def _wait_for_cache(self, folder: Path, key: str, num_features: int) -> FeatureCache:
+        """Open a cache once no other job writes it: that job makes the features of the same network."""
+        waits = False
+        while True:
+            try:
+                return FeatureCache(folder, key, num_features)
+            except BlockingIOError:
+                if self._stop.requested:
+                    raise
+            if not waits:
+                logger.info("%s: waiting for another job that writes it", folder)
+                waits = True
+            time.sleep(WAIT_SECONDS)
 
 
 def cache_key(network: Network, preprocessing: Preprocessing, engine: Engine, architecture: str) -> str:

@@ -1,4 +1,7 @@
-"""What a job leaves in output/data: final metrics, history, confusion matrix, learning curves, per-class table."""
+"""What a job leaves in output/data: final metrics, history, learning curves, per-class table, confusion matrix.
+
+Where photographs have any number of labels, bars of each class stand in place of the confusion matrix.
+"""
 
 import csv
 import json
@@ -7,17 +10,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import matplotlib as mpl
+import numpy as np
 
 mpl.use("Agg")
 
 from matplotlib.figure import Figure
 
 from classifier.evaluation import Evaluation
+from classifier.multilabel import MultiLabelEvaluation
 from train.calibration import Calibration
 from train.search import TrialResult
 
 MAX_NAMED_CLASSES = 40
-"""More class names than this cannot be read beside a confusion matrix."""
+"""More class names than this cannot be read in a picture."""
 
 Row = Mapping[str, object]
 
@@ -29,7 +34,7 @@ class Report:
     metrics: Mapping[str, float]
     """Final values by metric name."""
     history: Sequence[Row]
-    evaluation: Evaluation
+    evaluation: Evaluation | MultiLabelEvaluation
     """Of the test photographs, or of validation without them."""
     trials: Sequence[TrialResult]
     temperature: float
@@ -45,13 +50,13 @@ def write_report(directory: Path, report: Report) -> None:
     write_json(directory / "calibration.json", {"temperature": report.temperature, **calibrations})
     write_table(directory / "history.csv", report.history)
     write_table(directory / "per_class.csv", report.evaluation.class_rows())
-    names = [result.class_name for result in report.evaluation.classes]
-    matrix = report.evaluation.confusion_matrix.tolist()
-    rows = [{"label": name, **dict(zip(names, row, strict=True))} for name, row in zip(names, matrix, strict=True)]
-    write_table(directory / "confusion_matrix.csv", rows)
+    if isinstance(report.evaluation, Evaluation):
+        write_table(directory / "confusion_matrix.csv", confusion_rows(report.evaluation))
+        plot_confusion(directory / "confusion_matrix.png", report.evaluation)
+    else:
+        plot_classes(directory / "per_class.png", report.evaluation)
     unreadable = [{"photograph": str(name), "reason": reason} for name, reason in report.unreadable.items()]
     write_table(directory / "unreadable.csv", unreadable)
-    plot_confusion(directory / "confusion_matrix.png", report.evaluation)
     plot_history(directory / "learning_curves.png", report.history)
     if len(report.trials) > 1:
         lines = [json.dumps(trial.row()) + "\n" for trial in report.trials]
@@ -84,6 +89,30 @@ def plot_history(file: Path, history: Sequence[Row]) -> None:
         axes.set(xlabel="epoch", ylabel="loss (nats)" if name == "loss" else name)
         axes.legend()
         axes.grid(alpha=0.3)
+    figure.savefig(file, dpi=120)
+
+
+def confusion_rows(evaluation: Evaluation) -> list[Row]:
+    """List the confusion matrix as rows of a table, a row for each label."""
+    names = [result.class_name for result in evaluation.classes]
+    rows = zip(names, evaluation.confusion_matrix.tolist(), strict=True)
+    return [{"label": name, **dict(zip(names, row, strict=True))} for name, row in rows]
+
+
+def plot_classes(file: Path, evaluation: MultiLabelEvaluation) -> None:
+    """Draw average precision and F1 of each class, the worst first, as many as can be named."""
+    occurring = [result for result in evaluation.classes if result.average_precision is not None]
+    shown = sorted(occurring, key=lambda result: result.average_precision or 0.0)[:MAX_NAMED_CLASSES]
+    figure = Figure(figsize=(8, 2 + 0.3 * len(shown)), layout="constrained")
+    axes = figure.subplots()
+    places = np.arange(len(shown))
+    axes.barh(places - 0.2, [result.average_precision or 0.0 for result in shown], 0.4, label="average precision")
+    axes.barh(places + 0.2, [result.f1 for result in shown], 0.4, label="F1 at the threshold")
+    axes.set_yticks(places, [f"{result.class_name} ({result.num_images})" for result in shown], fontsize=7)
+    rest = f", the worst {len(shown)} of {len(occurring)} classes" if len(shown) < len(occurring) else ""
+    axes.set(xlim=(0, 1), xlabel=f"value{rest}", ylabel="class (photographs)")
+    axes.invert_yaxis()
+    axes.legend(loc="lower right")
     figure.savefig(file, dpi=120)
 
 

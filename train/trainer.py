@@ -21,19 +21,21 @@ from classifier.architectures import Network
 from classifier.engines import Normalizer, TorchEngine
 from classifier.errors import ImageError
 from classifier.evaluation import Evaluation
-from classifier.preprocessing import Preprocessing, load_pixels
+from classifier.multilabel import MultiLabelEvaluation
+from classifier.preprocessing import Preprocessing
 from container.errors import UserError
 from container.lifecycle import StopSignal
-from train.augment import BatchMixer, class_weights, dominant
+from train.augment import BatchMixer, class_weights, dominant, positive_weights
 from train.config import Precision
 from train.data import Photographs
 from train.debugger.recorder import Recorder, StageRecorder
 from train.debugger.watcher import Outcome, Stage
-from train.features import UnreadablePhotographs, run_split, sample
-from train.history import EarlyStopping, History, Labels, Logits
+from train.features import UnreadablePhotographs, read_batches, run_split, sample
+from train.history import EarlyStopping, History, Logits
 from train.optim import Recipe
 from train.photograph_cache import PhotographCache
 from train.pipeline import EpochSampler, Item, TrainingCrops, choose_num_workers, create_loader, open_cache
+from train.split import Labels
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +92,7 @@ class EpochResult:
 
     loss: float
     accuracy: float
-    """Share of the crops whose class, or larger share after mixing, was recognised."""
+    """Share of the crops whose class, or larger share after mixing, was recognised; of all labels, where several."""
     unreadable: dict[int, ImageError]
 
 
@@ -176,7 +178,7 @@ class FineTuner:
 
     def _evaluate(
         self, recipe: Recipe, result: EpochResult, step: Step, history: History, stop: StopSignal
-    ) -> Evaluation | None:
+    ) -> Evaluation | MultiLabelEvaluation | None:
         """Validate and note an epoch; None when the network gives no numbers any more."""
         trained = step.ema.module if step.ema is not None else self._network
         logits, labels = self._validate(trained, stop)
@@ -187,7 +189,10 @@ class FineTuner:
     def begin_stage(self, loader: "DataLoader[Item]", recipe: Recipe, forward: nn.Module, step: Step) -> StageRecorder:
         """Begin to watch the epochs of a recipe."""
         train, num_classes = self._photographs.train, len(self._photographs.class_names)
-        weights = class_weights(train.labels, num_classes) if recipe.class_balance == "loss" else None
+        is_multi_label = train.labels.ndim == 2
+        weights = None
+        if recipe.class_balance == "loss":
+            weights = positive_weights(train.labels) if is_multi_label else class_weights(train.labels, num_classes)
         stage = Stage(
             name=recipe.stage,
             epochs=recipe.epochs,
@@ -196,7 +201,7 @@ class FineTuner:
             num_workers=loader.num_workers,
             accumulation=recipe.gradient_accumulation_steps,
             network=self._network,
-            criterion=recipe.criterion(weights).to(self._device),
+            criterion=recipe.criterion(weights, multi_label=is_multi_label).to(self._device),
             optimizer=step.optimizer,
             device=self._device,
             is_compiled=forward is not self._network,
@@ -256,7 +261,11 @@ class FineTuner:
     ) -> EpochResult:
         """Train on every batch once. Nothing in the loop waits for the device."""
         set_training(self._network, freeze_batch_norm=recipe.freeze_batch_norm)
-        mix = BatchMixer(recipe.mixup_alpha, recipe.cutmix_alpha, len(self._photographs.class_names))
+        is_multi_label = self._photographs.train.labels.ndim == 2
+        num_classes = len(self._photographs.class_names)
+        # A learning rate fits the sum over classes as it does one label's loss; the mean over them is what is reported.
+        scale = num_classes if is_multi_label else 1
+        mix = BatchMixer(recipe.mixup_alpha, recipe.cutmix_alpha, num_classes)
         loss_sum = torch.zeros((), device=self._device)
         num_correct = torch.zeros((), dtype=torch.int64, device=self._device)
         num_images, unreadable = 0, dict[int, ImageError]()
@@ -272,10 +281,10 @@ class FineTuner:
                     logits = forward(images)
                     loss = steps.stage.criterion(logits, targets)
                 steps.end_forward(Outcome(images, logits, loss))
-                step.backward(loss)
+                step.backward(loss * scale)
                 steps.end_part("backward")
                 loss_sum += loss.detach() * len(labels)
-                num_correct += (logits.detach().argmax(1) == dominant(targets)).sum()
+                num_correct += recognised(logits.detach(), targets, multi_label=is_multi_label).sum()
                 num_images += len(labels)
             if number % recipe.gradient_accumulation_steps == 0 or number == len(loader):
                 step.update()
@@ -297,18 +306,9 @@ class FineTuner:
         return logits, read.labels
 
     def _validation_batches(self, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Give the validation photographs as images and labels on the device, a batch at a time."""
-        split = self._photographs.validation
-        for start in range(0, len(split), batch_size):
-            readable = [
-                i
-                for i in range(start, min(start + batch_size, len(split)))
-                if split.photographs[i] not in self._unreadable.reasons
-            ]
-            if readable:
-                pixels = np.stack([load_pixels(split.photographs[i], self._preprocessing) for i in readable])
-                labels = torch.from_numpy(split.labels[readable]).to(self._device)
-                yield self._normalize(torch.from_numpy(pixels)), labels
+        """Give the validation photographs as images and labels on the device."""
+        for pixels, labels in read_batches(self._photographs.validation, self._preprocessing, batch_size):
+            yield self._normalize(torch.from_numpy(pixels)), torch.from_numpy(labels).to(self._device)
 
 
 def tell_divergence(epoch: int, history: History) -> None:
@@ -317,6 +317,13 @@ def tell_divergence(epoch: int, history: History) -> None:
     if history.best is None:
         raise UserError(f"training diverged in epoch {epoch}: the network gives no numbers any more; {advice}")
     logger.warning("training diverged in epoch %d, and ends with the best model before; %s", epoch, advice)
+
+
+def recognised(logits: torch.Tensor, targets: torch.Tensor, *, multi_label: bool) -> torch.Tensor:
+    """Tell (batch,) which images have all their labels right, or the larger shares after mixing."""
+    if multi_label:
+        return ((logits > 0) == (targets > 0.5)).all(1)
+    return logits.argmax(1) == dominant(targets)
 
 
 def set_training(network: nn.Module, *, freeze_batch_norm: bool) -> None:

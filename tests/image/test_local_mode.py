@@ -1,4 +1,4 @@
-"""SageMaker's own local mode, with the image."""
+"""SageMaker's own local mode, with the image and the requests of `kennel`."""
 
 import json
 import os
@@ -8,7 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from image.containers import ROOT, docker, free_port, run
+from image.containers import QUICK, ROOT, docker, free_port, run
+
+from jobs.config import KennelConfig
+from jobs.requests import endpoint, endpoint_config, model, terms_of, training_job, transform_job
+from jobs.uris import file_uri
 
 PYTHON = ROOT / ".venv-local-mode" / "bin" / "python"
 NETWORK = "sagemaker-local"
@@ -18,9 +22,14 @@ NETWORK = "sagemaker-local"
 def answer(image: str, photographs: Path, photograph: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Train, deploy, invoke and transform once."""
     folder = tmp_path_factory.mktemp("local-mode")
+    terms = terms_of(KennelConfig(on="docker", image=image, output=str(folder / "output")))
+    output = file_uri(folder / "transformed")
     request = {
-        "image": image,
-        "photographs": f"file://{photographs}",
+        "training": training_job("kennel-train", {"training": file_uri(photographs)}, QUICK, terms),
+        "model": model("kennel", "file:///known/after/training", terms, {}),
+        "endpoint_config": endpoint_config("kennel", "kennel", terms),
+        "endpoint": endpoint("kennel", "kennel"),
+        "transform": transform_job("kennel-transform", "kennel", file_uri(photograph.parent), output, terms),
         "photograph": str(photograph),
         "folder": str(folder),
         "port": free_port(),

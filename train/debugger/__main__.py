@@ -1,4 +1,4 @@
-"""Judges a job by its record, or by the tensors that smdebug saved: `python -m train.debugger output/data`."""
+"""Judges and reports a job by its record, or by tensors that smdebug saved: `python -m train.debugger output/data`."""
 
 import argparse
 import json
@@ -12,6 +12,7 @@ from pathlib import Path
 from container.errors import UserError
 from container.settings import flat, from_strings
 from train.debugger.record import RECORD_NAME, Record, named_non_finite, read_record
+from train.debugger.report import write_debugger_report
 from train.debugger.rule_settings import PREFIX, RuleSettings
 from train.debugger.rules import RuleResult, evaluate_rules
 from train.debugger.smdebug_record import is_smdebug, read_smdebug
@@ -20,7 +21,7 @@ WIDEST = 160
 
 
 def main() -> int:
-    """Print what each rule finds, as a table or as JSON."""
+    """Print what each rule finds, as a table or as JSON, and write the report."""
     parser = argparse.ArgumentParser(prog="python -m train.debugger", description=__doc__)
     parser.add_argument(
         "record", type=Path, help=f"{RECORD_NAME}, the folder it is in, or a folder of smdebug's tensors"
@@ -29,10 +30,13 @@ def main() -> int:
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="a rule's parameter, instead of the job's"
     )
+    parser.add_argument("--report", type=Path, help="folder of the report; that of the record by default")
     arguments = parser.parse_args()
+    beside = arguments.record if arguments.record.is_dir() else arguments.record.parent
     try:
         record = load(arguments.record)
         results = evaluate_rules(record, settings_of(record, arguments.set))
+        write_debugger_report(record, results, arguments.report or beside)
     except (UserError, OSError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1

@@ -5,6 +5,8 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from train.data import Photographs
 
 HEAD_BYTES = 4096
@@ -20,11 +22,18 @@ def find_leaks(photographs: Photographs) -> list[tuple[Found, Found]]:
     Only photographs of equal size are opened, and only those with the same beginning are read to their end.
     """
     splits = {"train": photographs.train, "validation": photographs.validation, "test": photographs.test}
-    every = [(name, file) for name, split in splits.items() if split is not None for file in split.photographs]
-    groups = [every]
-    for measure in (size_of, head_of, digest_of):
-        groups = [same for group in groups for same in shared(group, measure)]
-    return [(later, group[0]) for group in groups for later in group[1:] if later[0] != group[0][0]]
+    paths = {name: split.photographs for name, split in splits.items() if split is not None}
+    sizes = {name: np.fromiter(map(size_of, files), np.int64, len(files)) for name, files in paths.items()}
+    distinct, num_splits = np.unique(np.concatenate([*map(np.unique, sizes.values())]), return_counts=True)
+    common = distinct[(num_splits > 1) & (distinct > 0)]
+    groups: dict[Hashable, list[Found]] = defaultdict(list)
+    for name, files in paths.items():
+        for index in np.flatnonzero(np.isin(sizes[name], common)):
+            groups[int(sizes[name][index])].append((name, files[index]))
+    same = list(groups.values())
+    for measure in (head_of, digest_of):
+        same = [smaller for group in same for smaller in shared(group, measure)]
+    return [(later, group[0]) for group in same for later in group[1:] if later[0] != group[0][0]]
 
 
 def shared(group: Sequence[Found], measure: Callable[[Path], Hashable]) -> list[list[Found]]:
@@ -40,8 +49,11 @@ def shared(group: Sequence[Found], measure: Callable[[Path], Hashable]) -> list[
 
 
 def size_of(file: Path) -> int:
-    """Tell the bytes of a file."""
-    return file.stat().st_size
+    """Tell the bytes of a file; 0 for one that is not there."""
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0
 
 
 def head_of(file: Path) -> bytes:

@@ -8,6 +8,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -171,10 +172,12 @@ class SummedSteps:
     On a GPU the parts are the times in which the host started them.
     """
 
-    def __init__(self, recorder: Recorder, stage: str) -> None:
+    def __init__(self, recorder: Recorder, stage: str, **fields: Any) -> None:
+        """Begin a stage, with more fields of its line."""
         self._recorder = recorder
         self._stage = stage
         self._num_written = 0
+        recorder.write("stage", stage=stage, num_workers=0, merged=fields["steps_per_epoch"], **fields)
 
     def begin(self) -> None:
         """Begin an epoch."""
@@ -186,6 +189,10 @@ class SummedSteps:
         now = time.perf_counter()
         self._seconds[part] += now - self._last
         self._last = now
+
+    def validation(self, epoch: int) -> AbstractContextManager[None]:
+        """Record the validation of an epoch."""
+        return self._recorder.pause("validation", self._stage, epoch)
 
     def end(self, epoch: int, num_steps: int, num_images: int, metrics: Mapping[str, Any], lr: float) -> None:
         """Write an epoch, after its validation: its steps, their images, its metrics, the last learning rate."""

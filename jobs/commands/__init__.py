@@ -1,0 +1,1 @@
+"""The commands of `kennel`, by what they are about."""
