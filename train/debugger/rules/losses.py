@@ -10,6 +10,7 @@ from train.debugger.rules.measures import (
     epoch_column,
     epoch_stages,
     hyperparameter,
+    is_multi_label,
     stage_row,
     stages,
 )
@@ -80,7 +81,9 @@ def above_guessing(record: Record, fall: "Fall") -> str:
 
 
 def guessing_loss(record: Record) -> float:
-    """Give the loss of equal probabilities for all classes; 0 where their number is not known."""
+    """Give the loss of equal probabilities for all outcomes; 0 where their number is not known."""
+    if is_multi_label(record):
+        return math.log(2)
     return math.log(max(1, len((record.data or {}).get("class_names", ()))))
 
 
@@ -119,6 +122,9 @@ class Fall:
 
 def is_solved(record: Record, stage: str, loss: float) -> bool:
     """Tell whether a loss that stays where it is has nothing left to learn."""
+    if is_multi_label(record):
+        # A network that finds no label is right for nearly all of them.
+        return loss < SHARPEST / 5
     accuracy = epoch_column(record, stage, "train_accuracy")
     known = accuracy[np.isfinite(accuracy)]
     return loss < SHARPEST or (len(known) > 0 and bool(known[-1] >= SOLVED_ACCURACY))
