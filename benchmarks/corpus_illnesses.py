@@ -81,12 +81,12 @@ def scale_weights(factor: float) -> Change:
     return scale
 
 
-def constant_weights(value: float) -> Change:
-    def fill(network: Network) -> None:
-        for layer in layers(network):
-            layer.weight.fill_(value)
+def fill(value: float) -> Change:
+    def apply(network: Network) -> None:
+        for parameter in network.parameters():
+            parameter.fill_(value)
 
-    return fill
+    return apply
 
 
 def kill_relus(network: Network) -> None:

@@ -115,3 +115,10 @@ def test_unreadable_photographs_are_a_problem_from_a_share_of_all_on(unreadable:
     given = record({**data([100, 100], [25, 25]), "unreadable": unreadable})
     result = judge("UnreadablePhotographs", given)
     assert (result.severity if result.status == "IssuesFound" else "") == severity
+
+
+def test_shares_are_of_photographs_and_not_of_labels() -> None:
+    listed = {**data([100, 100], [25, 25]), "task": "multi_label", "unreadable": 2}
+    given = record({**listed, "num_photographs": {"train": 120, "validation": 25}})
+    assert judge("UnreadablePhotographs", given).severity == "problem"
+    assert judge("Confusion", given).status == "NotApplicable"

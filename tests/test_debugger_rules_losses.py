@@ -65,6 +65,11 @@ def test_a_solved_task_has_nothing_left_to_fall() -> None:
     assert fires("LossNotDecreasing", record(given[0]))
 
 
+def test_many_labels_are_nearly_all_absent_and_say_nothing_of_a_solved_task() -> None:
+    given = [steps([0.2] * 60), epochs([0.2, 0.2], [0.2, 0.2], train_accuracy=[0.99, 0.99])]
+    assert fires("LossNotDecreasing", record({**data([50, 50]), "task": "multi_label"}, *given))
+
+
 def test_too_few_steps_are_not_judged() -> None:
     assert judge("LossNotDecreasing", record(steps([0.7] * 11))).status == "NotApplicable"
     assert fires("LossNotDecreasing", record(steps([0.7] * 12)))

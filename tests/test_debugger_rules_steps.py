@@ -169,7 +169,7 @@ def test_outliers_are_more_than_a_hundredth_of_the_steps(num_slow: int, expected
     assert (result.status == "IssuesFound") is expected
     if expected:
         assert (result.triggered, result.first_step) == (num_slow, 20)
-        assert result.advice.startswith("Set num_workers=4 and photograph_cache=true")
+        assert result.advice.startswith("Set num_workers=4, photograph_cache=true. ")
         assert result.details["outliers"] == sorted(slow)
 
 

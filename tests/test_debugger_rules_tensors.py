@@ -145,7 +145,7 @@ def test_the_factor_between_layers_is_named_when_it_freezes_some() -> None:
     frozen = tensor("stem.weight", "updates", 4, ratio=0.0, mean_abs=0.0, max_abs_change=0.0)
     result = judge("UnchangedTensor", record(job(layer_decay=0.01), steps(falling(4)), updates(0.1), frozen))
     assert result.severity == "problem"
-    assert "layer_decay=1" in result.advice
+    assert "layer_decay=1.0" in result.advice
 
 
 @pytest.mark.parametrize(("zeros", "threshold", "expected"), [

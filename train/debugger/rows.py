@@ -86,6 +86,7 @@ def data_row(photographs: Photographs, unreadable: Mapping[Path, str]) -> dict[s
         "task": task_of(photographs.train.labels),
         "class_names": list(photographs.class_names),
         "counts": counts,
+        "num_photographs": {name: len(split) for name, split in splits.items() if split is not None},
         "unreadable": len(unreadable),
         "unreadable_photographs": named[:MAX_LISTED],
     }

@@ -17,6 +17,7 @@ from train.debugger.rules.measures import (
     is_steps,
     num_cpus,
     num_gpus,
+    num_photographs,
     shorten_window,
     stage_row,
     stage_seconds,
@@ -86,8 +87,7 @@ def fixed_seconds(record: Record, stage: str) -> float:
     images = float(np.nanmedian(steps.num_images))
     fixed = median["optimizer"] + max(0.0, median["total"] - sum(median[name] for name in PARTS))
     seconds = [row["seconds"] for row in record.pauses if row.get("name") == "validation" and row.get("stage") == stage]
-    counts = (record.data or {}).get("counts") or {}
-    num_validated = sum(counts.get("validation") or [])
+    num_validated = num_photographs(record).get("validation", 0)
     if seconds and num_validated and median["forward"] > 0:
         best = FORWARD_MARGIN * float(np.median(seconds)) / num_validated
         slow = max(0.0, 1 - best / (median["forward"] / images))

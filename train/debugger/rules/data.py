@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from train.debugger.record import Record, Row, TensorRow
-from train.debugger.rules.measures import hyperparameter, named, stage_row
+from train.debugger.rules.measures import hyperparameter, named, num_photographs, stage_row
 from train.debugger.rules.result import Outcome, not_applicable
 from train.debugger.training_parameters import (
     CheckInputImages,
@@ -45,9 +45,9 @@ def class_imbalance(record: Record, parameters: ClassImbalance) -> Outcome:
     """Judge the counts; a problem where classes with few photographs are missed too, or where it is ten times worse."""
     data = record.data or {}
     names, counts = data.get("class_names", []), (data.get("counts") or {}).get("train") or []
-    num_photographs = sum(counts)
-    samples = min(parameters.samples, max(ENOUGH_PHOTOGRAPHS, num_photographs))
-    if num_photographs < samples or len(counts) < 2 or len(names) != len(counts):
+    num_counted = sum(counts)
+    samples = min(parameters.samples, max(ENOUGH_PHOTOGRAPHS, num_counted))
+    if num_counted < samples or len(counts) < 2 or len(names) != len(counts):
         return not_applicable(f"fewer than {samples} training photographs were counted")
     ratio = max(counts) / max(1, min(counts))
     rare = [
@@ -58,7 +58,7 @@ def class_imbalance(record: Record, parameters: ClassImbalance) -> Outcome:
     details = {"counts": dict(zip(names, counts, strict=True)), "missed": missed}
     used = {"samples": samples}
     if not rare and not missed:
-        return Outcome(num_photographs, details=details, used=used)
+        return Outcome(num_counted, details=details, used=used)
     balanced = hyperparameter(record, "class_balance") in ("loss", "sampling")
     if rare:
         finding = (
@@ -74,7 +74,7 @@ def class_imbalance(record: Record, parameters: ClassImbalance) -> Outcome:
     first = f"Add photographs of {named(rare or missed)}"
     is_problem = bool(missed_rare) or (ratio > 10 * parameters.threshold_imbalance and not balanced)
     return Outcome(
-        num_photographs,
+        num_counted,
         triggered=len(set(rare) | set(missed)),
         finding=finding,
         advice=f"{first}."
@@ -207,8 +207,7 @@ def leakage(record: Record, parameters: Leakage) -> Outcome:
     """Judge the number of photographs in two splits, against the size of the smallest of them."""
     if record.data is None:
         return not_applicable("the photographs were not listed")
-    counts = record.data.get("counts") or {}
-    sizes = {split: sum(by_class) for split, by_class in counts.items() if by_class}
+    sizes = num_photographs(record)
     pairs: list[Row] = [pair for row in record.leaks for pair in row.get("photographs", [])]
     num_leaked = sum(int(row.get("count", 0)) for row in record.leaks)
     if num_leaked == 0:
@@ -230,10 +229,8 @@ def leakage(record: Record, parameters: Leakage) -> Outcome:
 
 def unreadable_photographs(record: Record, parameters: UnreadablePhotographs) -> Outcome:
     """Judge the share of photographs that could not be read."""
-    data = record.data or {}
-    counts = data.get("counts") or {}
-    total = sum(sum(by_class) for by_class in counts.values() if by_class)
-    unreadable = int(data.get("unreadable") or 0)
+    total = sum(num_photographs(record).values())
+    unreadable = int((record.data or {}).get("unreadable") or 0)
     if total == 0:
         return not_applicable("the photographs were not listed")
     if unreadable == 0:

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from train.debugger.record import Floats, Record
+from train.debugger.rules.advice import settings
 from train.debugger.rules.losses import MIN_STEPS, Fall, guessing_loss, is_solved
 from train.debugger.rules.measures import by_tensor, is_bias, named, stages
 from train.debugger.rules.result import Outcome, not_applicable
@@ -40,7 +41,9 @@ def poor_weight_initialization(record: Record, parameters: PoorWeightInitializat
     is_far = start.startswith("began")
     if not start or not (signs if is_far else len(signs) == 2 and 2 * len(narrow) >= len(spreads)):
         return Outcome(datapoints, details=details)
-    advice = "Set pretrained=true, or take a network with normalisation layers; a longer lr_warmup_epochs helps too."
+    advice = (
+        f"Set {settings(record, pretrained='true', lr_warmup_epochs=1)}, or take a network with normalisation layers."
+    )
     finding = f"The loss {start}; {' and '.join(signs)}."
     return Outcome(datapoints, len(signs), finding, advice, "problem", first_step=0, details=details)
 

@@ -5,12 +5,12 @@ import math
 import numpy as np
 
 from train.debugger.record import Floats, Record, Steps
+from train.debugger.rules.advice import LOWEST_LR, change, learn_less, learn_more, peak_lr, rounded, settings
 from train.debugger.rules.measures import (
     epoch_column,
     epoch_stages,
     hyperparameter,
-    peak_lr,
-    rounded,
+    is_multi_label,
     stage_row,
     stages,
 )
@@ -81,7 +81,9 @@ def above_guessing(record: Record, fall: "Fall") -> str:
 
 
 def guessing_loss(record: Record) -> float:
-    """Give the loss of equal probabilities for all classes; 0 where their number is not known."""
+    """Give the loss of equal probabilities for all outcomes; 0 where their number is not known."""
+    if is_multi_label(record):
+        return math.log(2)
     return math.log(max(1, len((record.data or {}).get("class_names", ()))))
 
 
@@ -120,6 +122,9 @@ class Fall:
 
 def is_solved(record: Record, stage: str, loss: float) -> bool:
     """Tell whether a loss that stays where it is has nothing left to learn."""
+    if is_multi_label(record):
+        # A network that finds no label is right for nearly all of them.
+        return loss < SHARPEST / 5
     accuracy = epoch_column(record, stage, "train_accuracy")
     known = accuracy[np.isfinite(accuracy)]
     return loss < SHARPEST or (len(known) > 0 and bool(known[-1] >= SOLVED_ACCURACY))
@@ -128,13 +133,11 @@ def is_solved(record: Record, stage: str, loss: float) -> bool:
 def advise_on_loss(record: Record, stage: str, *, is_flat: bool) -> str:
     """Say what makes a loss fall."""
     lr = peak_lr(record, stage)
-    if is_flat and lr is not None and lr < 1e-5:
-        return f"The highest learning rate was {lr:g}: leave lr to the job, or set lr=0.0003."
-    lower = f"lr={rounded(lr / 10):g}, a tenth of the highest" if lr else "a lower lr"
-    if is_flat:
-        return f"Look at the labels and the photographs first; then set {lower}, or pretrained=true."
-    clip = ", with max_grad_norm=1.0" if hyperparameter(record, "max_grad_norm") is None else ""
-    return f"Set {lower}{clip}."
+    if not is_flat:
+        return learn_less(record, stage)
+    if lr is not None and lr < 10 * LOWEST_LR:
+        return learn_more(record, stage)
+    return f"Look at labels and photographs first. {change(record, stage, 0.1, pretrained='true')}"
 
 
 def overfit(record: Record, parameters: Overfit) -> Outcome:
@@ -184,18 +187,15 @@ def accuracy_gap(record: Record, stage: str) -> float:
 def advise_against_overfit(record: Record, stage: str, best_epoch: int, epochs: int) -> str:
     """Name what is not yet done against overfitting."""
     decay = hyperparameter(record, "weight_decay")
-    parts = [f"weight_decay={rounded(10 * decay if decay else 0.1):g}"]
+    wanted: dict[str, object] = {"weight_decay": f"{rounded(10 * decay if decay else 0.1):g}"}
     if stage == "linear_probe":
-        if (hyperparameter(record, "num_views") or 1) < 4:
-            parts.append("num_views=4")
+        wanted["num_views"] = 4 if (hyperparameter(record, "num_views") or 1) < 4 else None
     else:
-        if hyperparameter(record, "augmentation") in (None, "none", "crop_flip"):
-            parts.append("augmentation=trivial_augment")
-        if not hyperparameter(record, "mixup_alpha"):
-            parts.append("mixup_alpha=0.2")
-        if best_epoch < epochs:
-            parts.append(f"epochs={best_epoch}")
-    return f"Set {', '.join(parts)}; more photographs help most. The model of the best epoch is kept in any case."
+        is_plain = hyperparameter(record, "augmentation") in (None, "none", "crop_flip")
+        wanted["augmentation"] = "trivial_augment" if is_plain else None
+        wanted["mixup_alpha"] = None if hyperparameter(record, "mixup_alpha") else 0.2
+        wanted["epochs"] = best_epoch if best_epoch < epochs else None
+    return f"Set {settings(record, **wanted)}; more photographs help most. The best epoch's model is kept in any case."
 
 
 def share_of_epochs(record: Record, stage: str, useful: int) -> float | None:

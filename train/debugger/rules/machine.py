@@ -13,11 +13,12 @@ from train.debugger.machine_parameters import (
     OverallSystemUsage,
 )
 from train.debugger.record import Floats, Record
+from train.debugger.rules.advice import settings
 from train.debugger.rules.measures import (
     MIN_SAMPLES,
     gpu_use,
-    hyperparameter,
     is_work,
+    num_cpus,
     num_gpus,
     percentiles,
     shorten_patience,
@@ -55,12 +56,13 @@ def cpu_bottleneck(record: Record, parameters: CPUBottleneck) -> Outcome:
     details = {"share": share, "low_gpu": 100 * float((gpu.mean(axis=1) < parameters.gpu_threshold).mean())}
     if share <= parameters.threshold:
         return Outcome(len(cpu), int(is_held_up.sum()), details=details, used=used)
+    wanted = settings(record, num_workers=num_cpus(record), photograph_cache="true")
     return Outcome(
         len(cpu),
         triggered=int(is_held_up.sum()),
         finding=f"In {share:.0f} % of the samples a core is over {parameters.cpu_threshold:g} % busy while the GPU is "
         f"below {parameters.gpu_threshold:g} %.",
-        advice="Set photograph_cache=true and num_workers to the number of cores, or take an instance with more cores.",
+        advice=f"Set {wanted}, or take an instance with more cores." if wanted else "Take an instance with more cores.",
         details=details,
         used=used,
     )
@@ -151,13 +153,13 @@ def io_bottleneck(record: Record, parameters: IOBottleneck) -> Outcome:
     details, used = {"share": share, **percentiles(io_wait)}, {"patience": patience}
     if share <= parameters.threshold:
         return Outcome(len(io_wait), int(is_waiting.sum()), details=details, used=used)
-    cache = "" if hyperparameter(record, "photograph_cache") is True else "Set photograph_cache=true. "
+    cache = settings(record, photograph_cache="true")
     return Outcome(
         len(io_wait),
         triggered=int(is_waiting.sum()),
         finding=f"In {share:.0f} % of the samples the cores wait for disks more than {parameters.io_threshold:g} % of "
         f"their time.",
-        advice=f"{cache}Give the channel in File mode, or on a faster volume.",
+        advice=f"{f'Set {cache}. ' if cache else ''}Give the channel in File mode, or on a faster volume.",
         details=details,
         used=used,
     )

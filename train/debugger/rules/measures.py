@@ -77,6 +77,18 @@ def num_gpus(record: Record) -> int:
     return int(np.isfinite(record.system.gpu_utilization).any(axis=0).sum())
 
 
+def num_photographs(record: Record) -> dict[str, int]:
+    """Give the number of photographs of each split; of an older record, that of their labels."""
+    data = record.data or {}
+    counts = {split: sum(by_class) for split, by_class in (data.get("counts") or {}).items() if by_class}
+    return {**counts, **data.get("num_photographs", {})}
+
+
+def is_multi_label(record: Record) -> bool:
+    """Tell whether a photograph may have any number of labels."""
+    return (record.data or {}).get("task") == "multi_label"
+
+
 def stage_seconds(steps: Steps) -> float:
     """Add up the time of steps."""
     return float(np.nansum(steps.total * steps.merged))
@@ -163,18 +175,6 @@ def named(names: Iterable[str], most: int = 3) -> str:
     every = list(dict.fromkeys(names))
     more = f" and {len(every) - most} more" if len(every) > most else ""
     return ", ".join(every[:most]) + more
-
-
-def peak_lr(record: Record, stage: str) -> float | None:
-    """Give the highest learning rate of a stage's steps."""
-    lr = record.steps.of(stage).lr
-    finite = lr[np.isfinite(lr)]
-    return float(finite.max()) if len(finite) else None
-
-
-def rounded(value: float) -> float:
-    """Round to one significant digit, as advice is no measurement."""
-    return float(f"{value:.0e}")
 
 
 def percentiles(values: Floats) -> dict[str, float]:

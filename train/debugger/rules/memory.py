@@ -4,6 +4,7 @@ import numpy as np
 
 from train.debugger.machine_parameters import GPUMemoryIncrease
 from train.debugger.record import Floats, Record
+from train.debugger.rules.advice import settings
 from train.debugger.rules.measures import (
     MIN_SAMPLES,
     Mask,
@@ -51,7 +52,8 @@ def gpu_memory_increase(record: Record, parameters: GPUMemoryIncrease) -> Outcom
     minutes = max(float(times[-1] - times[0]) / 60, 1e-9)
     if has_gpu:
         finding = f"Memory of GPU {worst} grew steadily from {first:.0f} to {last:.0f} % in {minutes:.1f} minutes."
-        advice = "Set compile=false and a lower batch_size; what still grows is tensors kept from earlier steps."
+        batch = int(stage_row(record, stages(record)[-1]).get("batch_size") or 2) // 2
+        advice = f"Set {settings(record, batch_size=max(1, batch), compile='false')}; what then still grows is a leak."
     else:
         rate = float(np.nanmean(chosen[:window])) * (last - first) / 100 / MEGABYTE / minutes
         finding = (

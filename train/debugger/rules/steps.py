@@ -9,10 +9,10 @@ from train.debugger.machine_parameters import (
     StepOutlier,
 )
 from train.debugger.record import Floats, Record, Steps
+from train.debugger.rules.advice import settings
 from train.debugger.rules.measures import (
     MIN_STEPS,
     PARTS,
-    hyperparameter,
     is_features,
     not_steps,
     num_cpus,
@@ -159,8 +159,6 @@ def step_outlier(record: Record, parameters: StepOutlier) -> Outcome:
 def advise_on_outliers(record: Record, worst: str) -> str:
     """Say what evens steps out, by the part that they spend longest in."""
     if worst == "data_wait":
-        cache = " and photograph_cache=true" if hyperparameter(record, "photograph_cache") is not True else ""
-        return (
-            f"Set num_workers={num_cpus(record)}{cache}; look for single photographs that are far larger than others."
-        )
+        wanted = settings(record, num_workers=num_cpus(record), photograph_cache="true")
+        return f"{f'Set {wanted}. ' if wanted else ''}Look for single photographs that are far larger than others."
     return "Look for other work on the machine at those times; see CPUBottleneck and the system's samples."

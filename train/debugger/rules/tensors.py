@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from train.debugger.record import Record, TensorRow
-from train.debugger.rules.measures import by_tensor, hyperparameter, is_bias, named, peak_lr, rounded, stages
+from train.debugger.rules.advice import change, learn_less, learn_more
+from train.debugger.rules.measures import by_tensor, hyperparameter, is_bias, named, stages
 from train.debugger.rules.result import Outcome, not_applicable
 from train.debugger.training_parameters import (
     AllZero,
@@ -53,9 +54,10 @@ def vanishing_gradient(record: Record, parameters: VanishingGradient) -> Outcome
         f"The gradients of {len(found)} of {len(series)} weights are below {parameters.threshold:g} on average: "
         f"{named(key[2] for key in found)}."
     )
+    is_pretrained = hyperparameter(record, "pretrained") is True
     advice = (
-        "Take a network with normalisation layers and ReLU, or pretrained=true; where activations are saturated or "
-        "dead, see those findings first. A higher lr does not help layers that get no gradient."
+        "Take a network with normalisation layers and ReLU"
+        f"{'' if is_pretrained else ', or set pretrained=true'}; see SaturatedActivation and DeadRelu first."
     )
     return found_in(found, small, len(series), datapoints, finding, advice)
 
@@ -94,7 +96,8 @@ def found_in(
 def exploding_tensor(record: Record, parameters: ExplodingTensor) -> Outcome:
     """Judge losses and every tensor; infinite gradients that fp16's loss scaling skips do not count."""
     bad_loss = np.isnan(record.steps.loss) if parameters.only_nan else ~np.isfinite(record.steps.loss)
-    scaled = hyperparameter(record, "precision") == "fp16" and not bad_loss.any()
+    is_fp16 = hyperparameter(record, "precision") == "fp16"
+    scaled = is_fp16 and not bad_loss.any()
     bad = [
         row
         for row in record.tensors
@@ -111,22 +114,13 @@ def exploding_tensor(record: Record, parameters: ExplodingTensor) -> Outcome:
         datapoints,
         triggered=len(steps),
         finding=f"From step {first} on, values are infinite or no number: {named(names)}.",
-        advice=advise_against_explosion(record, stage),
+        advice=learn_less(
+            record, stage, precision="float32" if hyperparameter(record, "precision") == "fp16" else None
+        ),
         severity="problem",
         first_step=first,
         details={"tensors": names[:100]},
     )
-
-
-def advise_against_explosion(record: Record, stage: str) -> str:
-    """Say what keeps numbers finite."""
-    lr = peak_lr(record, stage)
-    parts = [f"Set lr={rounded(lr / 10):g}, a tenth of the highest" if lr else "Set a lower lr"]
-    if hyperparameter(record, "max_grad_norm") is None:
-        parts.append("max_grad_norm=1.0")
-    if hyperparameter(record, "precision") == "fp16":
-        parts.append("precision=bf16, or float32 where the device lacks it")
-    return ", and ".join(parts) + "."
 
 
 def dead_relu(record: Record, parameters: DeadRelu) -> Outcome:
@@ -136,8 +130,7 @@ def dead_relu(record: Record, parameters: DeadRelu) -> Outcome:
         key: [100 - share_above(row.activity, parameters.threshold_inactivity) for row in rows if row.activity]
         for key, rows in series.items()
     }
-    advice = "Set lr={lr} and pretrained=true, or take a network with normalisation before its ReLUs."
-    return judge_layers(record, series, shares, parameters.threshold_layer, "ReLU", "channels never positive", advice)
+    return judge_layers(record, series, shares, parameters.threshold_layer, "ReLU", "channels never positive")
 
 
 def saturated_activation(record: Record, parameters: SaturatedActivation) -> Outcome:
@@ -145,12 +138,7 @@ def saturated_activation(record: Record, parameters: SaturatedActivation) -> Out
     series = by_tensor(record, "tanh_input", "sigmoid_input")
     limit = 100 - parameters.threshold_inactivity
     shares = {key: [share_above(row.saturated, limit) for row in rows if row.saturated] for key, rows in series.items()}
-    advice = (
-        "Set lr={lr} and pretrained=true, or take a network with ReLU or with normalisation before its activations."
-    )
-    return judge_layers(
-        record, series, shares, parameters.threshold_layer, "tanh and sigmoid", "channels saturated", advice
-    )
+    return judge_layers(record, series, shares, parameters.threshold_layer, "tanh and sigmoid", "channels saturated")
 
 
 def share_above(values: Sequence[float] | None, limit: float) -> float:
@@ -171,7 +159,6 @@ def judge_layers(
     limit: float,
     kind: str,
     what: str,
-    advice: str,
 ) -> Outcome:
     """Report layers of which too many nodes do nothing: a problem when most of one does, as it cuts off those below.
 
@@ -188,13 +175,13 @@ def judge_layers(
     if not found:
         return Outcome(datapoints, details=layer_details(late))
     worst = float(np.mean(late[found[0]]))
-    lr = peak_lr(record, found[0][0]) if found[0][0] in stages(record) else None
+    advice = change(record, found[0][0], 0.1, pretrained="true")
     return Outcome(
         datapoints,
         triggered=sum(len(late[key]) for key in found),
         finding=f"{len(found)} of {len(late)} {kind} layers have more than {limit:g} % of their {what}: "
         f"{named(key[2] for key in found)} (up to {worst:.0f} %).",
-        advice=advice.format(lr=f"{rounded(lr / 10):g}" if lr else "a tenth"),
+        advice=f"{advice} A network with normalisation before its activations does not get there.",
         severity="problem" if worst > (100 + limit) / 2 else "advice",
         first_step=min(
             row.step for key in found for row, share in zip(series[key], shares[key], strict=False) if share > limit
@@ -225,29 +212,16 @@ def weight_update_ratio(record: Record, parameters: WeightUpdateRatio) -> Outcom
     details = {"median": {key[2]: float(np.median(r)) for key, r in ratios.items()}}
     if not worst:
         return Outcome(datapoints, details=details)
-    lr = peak_lr(record, worst[0][0]) if worst[0][0] in stages(record) else None
     limit = parameters.large_threshold if is_large else parameters.small_threshold
     return Outcome(
         datapoints,
         triggered=len(worst),
         finding=f"{len(worst)} of {len(ratios)} weights change by {'more' if is_large else 'less'} than {limit:g} of "
         f"their size between two logged steps: {named(key[2] for key in worst)}.",
-        advice=f"Set lr={rounded(lr / 10):g}, a tenth of the highest."
-        if is_large and lr
-        else "Set a lower lr."
-        if is_large
-        else advise_to_learn(record, lr),
+        advice=learn_less(record, worst[0][0]) if is_large else learn_more(record, worst[0][0]),
         severity="problem" if len(worst) >= MANY * len(ratios) else "advice",
         details=details,
     )
-
-
-def advise_to_learn(record: Record, lr: float | None) -> str:
-    """Say what makes weights change."""
-    if lr is not None and lr < 1e-6:
-        return f"The highest learning rate was {lr:g}: leave lr to the job, or set lr=0.0003."
-    frozen = "give layer_decay=1, " if hyperparameter(record, "layer_decay") not in (None, 1.0) else ""
-    return f"If these layers are to learn, {frozen}check that nothing freezes them, and set a higher lr."
 
 
 def unchanged_tensor(record: Record, parameters: UnchangedTensor) -> Outcome:
@@ -259,16 +233,17 @@ def unchanged_tensor(record: Record, parameters: UnchangedTensor) -> Outcome:
     }
     if not series:
         return not_applicable(f"no weight was logged {parameters.num_steps} times")
-    found = [key for key, rows in series.items() if change(rows) <= parameters.atol + parameters.rtol * size(rows)]
+    found = [
+        key for key, rows in series.items() if total_change(rows) <= parameters.atol + parameters.rtol * size(rows)
+    ]
     datapoints = sum(map(len, series.values()))
     if not found:
         return Outcome(datapoints)
-    lr = peak_lr(record, found[0][0]) if found[0][0] in stages(record) else None
     finding = f"{len(found)} of {len(series)} weights never changed: {named(key[2] for key in found)}."
-    return found_in(found, series, len(series), datapoints, finding, advise_to_learn(record, lr))
+    return found_in(found, series, len(series), datapoints, finding, learn_more(record, found[0][0]))
 
 
-def change(rows: Sequence[TensorRow]) -> float:
+def total_change(rows: Sequence[TensorRow]) -> float:
     """Bound the change of a tensor by the sum of its largest ones, step by step; infinite where one is unknown."""
     changes = [np.inf if row.max_abs_change is None else row.max_abs_change for row in rows]
     return float(np.sum(np.nan_to_num(changes, nan=np.inf)))
@@ -291,7 +266,7 @@ def tensor_variance(record: Record, parameters: TensorVariance) -> Outcome:
     bad = [row for row in rows if (high is not None and row.std**2 > high) or (low is not None and row.std**2 < low)]
     finding = f"The variance of {named(row.name for row in bad)} is outside of [{low}, {high}]." if bad else ""
     return Outcome(
-        len(rows), len(bad), finding, "Set a lower lr, or other limits.",
+        len(rows), len(bad), finding, change(record, bad[0].stage if bad else "", 0.1) + " Or set other limits.",
         first_step=min((row.step for row in bad), default=None),
     )  # fmt: skip
 
@@ -313,7 +288,7 @@ def all_zero(record: Record, parameters: AllZero) -> Outcome:
     advice = (
         "Look at the photographs: the network sees nothing. Remove black ones."
         if any(key[1] == "inputs" for key in found)
-        else "Set pretrained=true, or a lower lr if the zeros came while training; a layer of zeros passes nothing on."
+        else f"{change(record, found[0][0], 0.1, pretrained='true')} A layer of zeros passes nothing on."
     )
     outcome = found_in(found, series, len(series), datapoints, finding, advice)
     if any(key[1] in ("inputs", "outputs") for key in found):
