@@ -13,7 +13,7 @@ from container.lifecycle import StopSignal
 from train.config import TrainingConfig
 from train.data import Photographs
 from train.optim import Recipe
-from train.trainer import Step, choose_dtype
+from train.step import Step, choose_dtype
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

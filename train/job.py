@@ -26,6 +26,7 @@ from container.metrics import print_metrics
 from container.paths import ContainerPaths
 from container.resources import ResourceConfig
 from train.calibration import Calibration
+from train.checkpoint import Checkpoints, identify
 from train.config import TrainingConfig
 from train.data import Photographs, find_photographs
 from train.debugger.create import create_recorder
@@ -82,14 +83,16 @@ class TrainingJob:
         with self._recorder.phase("weights"):
             network, preprocessing = self._create_network(len(photographs.class_names))
         history = History(photographs.class_names)
+        recipe = Recipe.for_all_layers(self._config, after_probe=self._strategy == "lp_ft")
+        checkpoints = self._open_checkpoints(photographs, preprocessing, recipe)
         probe = LinearProbe(
             self._config, self._paths, self._resources, self._device, self._unreadable, self._stop, self._recorder
         )
         if self._strategy != "finetune":
             probe.run(network, preprocessing, photographs, history, is_last=self._strategy == "linear_probe")
-        if self._strategy != "linear_probe" and not self._stop.requested:
+        if self._strategy != "linear_probe" and (checkpoints.is_there or not self._stop.requested):
             with self._recorder.phase("finetune"):
-                self._finetune(network, preprocessing, photographs, history)
+                self._finetune(network, preprocessing, photographs, history, recipe, checkpoints)
             probe.converted = None
         if history.best is None:
             logger.warning("stopped before the first epoch ended: there is no model to save")
@@ -153,18 +156,29 @@ class TrainingJob:
         logger.info("weights of %s: %s", arch, pretrained.source)
         return create_network(arch, num_classes, pretrained.state), pretrained.preprocessing
 
+    def _open_checkpoints(self, photographs: Photographs, preprocessing: Preprocessing, recipe: Recipe) -> Checkpoints:
+        folder = self._paths.checkpoints if self._strategy != "linear_probe" else None
+        identity = identify(self._config.arch, photographs, preprocessing, recipe)
+        return Checkpoints(folder, identity, self._config.checkpoint_interval)
+
     def _finetune(
-        self, network: Network, preprocessing: Preprocessing, photographs: Photographs, history: History
+        self,
+        network: Network,
+        preprocessing: Preprocessing,
+        photographs: Photographs,
+        history: History,
+        recipe: Recipe,
+        checkpoints: Checkpoints,
     ) -> None:
         tuner = FineTuner(
             network, photographs, preprocessing, self._unreadable, device=self._device,
             num_workers=self._config.num_workers, num_threads=self._resources.num_cpus,
             photograph_cache=self._config.photograph_cache,
             cache_directory=Path(tempfile.gettempdir(), f"kennel-photographs-{os.getuid()}"),
-            recorder=self._recorder,
+            recorder=self._recorder, checkpoints=checkpoints,
         )  # fmt: skip
         history.widen(network)
-        tuner.run(Recipe.for_all_layers(self._config, after_probe=self._strategy == "lp_ft"), history, self._stop)
+        tuner.run(recipe, history, self._stop)
 
     def _save(
         self,
