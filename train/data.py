@@ -86,8 +86,10 @@ def find_sources(paths: ContainerPaths) -> dict[str, Source]:
         splits = splits or {"train": only}
     if "train" not in splits:
         raise UserError(f"channels {', '.join(channels)}: none is named train; rename the one to train with")
-    files = {name: lists.get(channel.name) or label_files(channel) for name, channel in splits.items()}
-    return {name: Source(channel, channel, files[name]) for name, channel in splits.items()}
+    return {
+        name: Source(channel, channel, lists.get(channel.name) or label_files(channel))
+        for name, channel in splits.items()
+    }
 
 
 def take_lists(channels: dict[str, Path]) -> dict[str, tuple[Path, ...]]:

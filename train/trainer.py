@@ -97,6 +97,13 @@ class FineTuner:
                 cache.remove()
         history.restore(self._network)
 
+    def note_start(self, history: History) -> None:
+        """Validate the network as it is, so that training never ends with a worse one."""
+        history.replace(self._network, self._validate(self._network.to(self._device), is_urgent=False))
+        logger.info(
+            "validation:loss of the model before training: %.4f", history.best.loss if history.best else math.nan
+        )
+
     def _run(self, recipe: Recipe, history: History, stop: StopSignal, cache: PhotographCache | None) -> None:
         train = self._photographs.train
         crops = TrainingCrops(
