@@ -10,6 +10,7 @@ from torch import nn
 
 import train.job
 import train.optim
+import train.step
 import train.trainer
 from classifier.architectures import Network, create_network
 from classifier.engines import Normalizer
@@ -126,14 +127,14 @@ def in_steps(action: Callable[[int], None]) -> Illness:
     """Do something in each step, told its number from 0."""
 
     def apply() -> None:
-        original = train.trainer.Step.update
+        original = train.step.Step.update
         number = iter(range(10**9))
 
-        def update(step: train.trainer.Step) -> None:
+        def update(step: train.step.Step) -> None:
             original(step)
             action(next(number))
 
-        change(train.trainer.Step, "update", update)
+        change(train.step.Step, "update", update)
 
     return apply
 

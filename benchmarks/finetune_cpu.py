@@ -31,11 +31,14 @@ from container.resources import num_cpus
 from train.config import Precision
 from train.data import Photographs
 from train.features import UnreadablePhotographs
+from train.history import EarlyStopping, History
 from train.optim import Recipe
 from train.path_list import PathList
 from train.pipeline import CROP_AREA, EpochSampler, TrainingCrops, create_loader
 from train.split import Split
-from train.trainer import FineTuner, Step
+from train.step import Step
+from train.trainer import FineTuner
+from train.training_state import Progress, TrainingState
 
 PREPROCESSING = Preprocessing(256, 224, "bilinear", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 RECIPE = Recipe(
@@ -128,12 +131,15 @@ def kennel(network: Network, split: Split, precision: Precision) -> Epoch:
     sampler = EpochSampler(split, recipe.seed, "none")
     loader = create_loader(TrainingCrops(split, PREPROCESSING), sampler, 32, NUM_WORKERS, pin_memory=False)
     network.to(memory_format=torch.channels_last)
-    step = Step(recipe, network, torch.device("cpu"), len(loader))
+    device = torch.device("cpu")
+    step = Step(recipe, network, device, len(loader))
+    training = TrainingState(network, step, History(names), EarlyStopping(None, 0.0), Progress(device))
     steps = tuner.begin_stage(loader, recipe, network, step)
 
     def epoch(number: int) -> float:
         sampler.epoch = number
-        return tuner.train_one_epoch(loader, recipe, network, step, steps, StopSignal()).loss
+        training.progress.end_epoch(number)
+        return tuner.train_one_epoch(loader, recipe, network, training, steps, StopSignal()).loss
 
     return epoch
 

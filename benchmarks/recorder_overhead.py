@@ -37,11 +37,14 @@ from train.debugger.create import create_recorder
 from train.debugger.record import read_record
 from train.debugger.recorder import Recorder
 from train.features import UnreadablePhotographs
+from train.history import EarlyStopping, History
 from train.optim import Recipe
 from train.path_list import PathList
 from train.pipeline import EpochSampler, TrainingCrops, create_loader
 from train.split import Split
-from train.trainer import FineTuner, Step
+from train.step import Step
+from train.trainer import FineTuner
+from train.training_state import Progress, TrainingState
 
 NUM_CLASSES = 40
 
@@ -67,12 +70,14 @@ class Comparison:
         train, batch_size = self._photographs.train, self._recipe.batch_size
         crops = TrainingCrops(train, self._preprocessing)
         loader = create_loader(crops, EpochSampler(train, 0, "none"), batch_size, 0, pin_memory=False)
-        step = Step(self._recipe, self._network, torch.device("cpu"), len(loader))
+        device, history = torch.device("cpu"), History(self._photographs.class_names)
+        step = Step(self._recipe, self._network, device, len(loader))
+        training = TrainingState(self._network, step, history, EarlyStopping(None, 0.0), Progress(device))
         with recorder:
             steps = tuner.begin_stage(loader, self._recipe, self._network, step)
             started, used = time.perf_counter(), time.process_time()
             steps.begin_epoch(1)
-            tuner.train_one_epoch(loader, self._recipe, self._network, step, steps, StopSignal())
+            tuner.train_one_epoch(loader, self._recipe, self._network, training, steps, StopSignal())
             seconds = time.perf_counter() - started, time.process_time() - used
             steps.end()
         return seconds

@@ -77,7 +77,8 @@ def fail(error: ContainerError, paths: ContainerPaths, details: str = "") -> int
     print(text, file=sys.stderr, flush=True)
     try:
         paths.failure.parent.mkdir(parents=True, exist_ok=True)
-        paths.failure.write_text(text, encoding="utf-8")
+        # A file's name in it may hold any bytes.
+        paths.failure.write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as problem:
         print(f"{paths.failure}: not written ({problem})", file=sys.stderr, flush=True)
     return error.exit_code

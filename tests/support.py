@@ -17,8 +17,12 @@ NUM_CLASSES = 5
 def run_train(root: Path, *arguments: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
     """Run the `train` command to its end."""
     command = [sys.executable, "-m", "train", *arguments]
-    environment = {**os.environ, "SAGEMAKER_BASE_DIR": str(root)}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=timeout)
+    return subprocess.run(command, cwd=ROOT, env=environment_of(root), capture_output=True, text=True, timeout=timeout)
+
+
+def environment_of(root: Path) -> dict[str, str]:
+    """Give the environment of a job whose /opt/ml is another folder."""
+    return {**os.environ, "SAGEMAKER_BASE_DIR": str(root)}
 
 
 def draw_shapes(folder: Path, num_photographs: int, seed: int) -> list[dict[str, object]]:

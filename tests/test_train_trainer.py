@@ -16,7 +16,8 @@ from train.data import Photographs
 from train.features import UnreadablePhotographs
 from train.history import History
 from train.optim import Recipe
-from train.trainer import FineTuner, Step, choose_dtype
+from train.step import Step, choose_dtype
+from train.trainer import FineTuner
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

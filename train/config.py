@@ -151,6 +151,11 @@ class TrainingConfig:
         None, "Keep decoded photographs on disk for later epochs. auto is yes where they fit half of the free disk and "
         "of the free memory.", example="true",
     )  # fmt: skip
+    checkpoint_interval: int | None = setting(
+        None, "Updates of all layers from one checkpoint to the next; the end of an epoch writes one too. auto is a "
+        "minute, and the ends of epochs as long as that takes under 5 % of the time.", unit="steps",
+        interval="[1, 1000000]", example="500",
+    )  # fmt: skip
 
     # What the job tells of itself
     recorder: bool = setting(

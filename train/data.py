@@ -12,6 +12,7 @@ from container.errors import UserError
 from container.paths import ContainerPaths
 from container.photographs import SPLIT_NAMES, SUFFIXES
 from train.class_folders import read_class_folders, subfolders
+from train.image_list import read_image_lists
 from train.manifest import read_manifests
 from train.source import Listing, Reader, Source
 from train.split import Labels, Split, split_off
@@ -21,8 +22,11 @@ logger = logging.getLogger(__name__)
 NOT_PHOTOGRAPHS = ("model",)
 """Channels with another purpose."""
 
-READERS: dict[str, Reader] = {".jsonl": read_manifests, ".manifest": read_manifests}
+READERS: dict[str, Reader] = {".jsonl": read_manifests, ".manifest": read_manifests, ".lst": read_image_lists}
 """Readers of label files, by their ending."""
+
+LIST_SUFFIX = "_lst"
+"""Behind the name of a channel with photographs: a channel with their label files, as the built-in algorithm has it."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +71,9 @@ def find_sources(paths: ContainerPaths) -> dict[str, Source]:
         raise UserError(
             f"{paths.input_data}: no channel there; give one named train, with a folder for each class or a manifest"
         )
+    lists = take_lists(channels)
     splits = named_splits(channels.items())
-    if len(channels) == 1:
+    if len(channels) == 1 and not lists:
         (only,) = channels.values()
         folder = unwrap(only)
         files = label_files(folder)
@@ -81,7 +86,23 @@ def find_sources(paths: ContainerPaths) -> dict[str, Source]:
         splits = splits or {"train": only}
     if "train" not in splits:
         raise UserError(f"channels {', '.join(channels)}: none is named train; rename the one to train with")
-    return {name: Source(channel, channel, label_files(channel)) for name, channel in splits.items()}
+    return {
+        name: Source(channel, channel, lists.get(channel.name) or label_files(channel))
+        for name, channel in splits.items()
+    }
+
+
+def take_lists(channels: dict[str, Path]) -> dict[str, tuple[Path, ...]]:
+    """Take the channels with label files of another channel out; give the files by that channel's name."""
+    lists: dict[str, tuple[Path, ...]] = {}
+    for name in [name for name in channels if name.endswith(LIST_SUFFIX)]:
+        channel, of = channels.pop(name), name.removesuffix(LIST_SUFFIX)
+        lists[of] = label_files(channel)
+        if not lists[of]:
+            raise UserError(f"{channel}: no label file there ({', '.join(READERS)}); add one, or leave the channel out")
+        if of not in channels:
+            raise UserError(f"{channel}: no channel named {of} with its photographs; add it, or leave this one out")
+    return lists
 
 
 def named_splits(candidates: Iterable[tuple[str, Path]]) -> dict[str, Path]:
@@ -114,7 +135,10 @@ def read(source: Source, multi_label: bool | None, training: Listing | None) -> 
     if not source.files:
         listing = read_class_folders(source, multi_label, training)
     else:
-        listing = READERS[source.files[0].suffix.lower()](source, multi_label, training)
+        reader, *others = {READERS[file.suffix.lower()] for file in source.files}
+        if others:
+            raise UserError(f"{source}: label files of several formats; keep those of one")
+        listing = reader(source, multi_label, training)
         logger.info("%s: %d photographs", source, len(listing.split))
     if multi_label and listing.split.labels.ndim == 1:
         matrix = one_hot(listing.split.labels, len(listing.class_names))

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -86,6 +87,25 @@ class History:
         if self._best_state:
             module.load_state_dict(self._best_state)
 
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Name the tensors that a checkpoint keeps."""
+        named = {f"best.{name}": tensor for name, tensor in self._best_state.items()}
+        if self._best_validation is not None:
+            logits, labels = self._best_validation
+            named |= {"logits": torch.from_numpy(logits), "labels": torch.from_numpy(labels)}
+        return named
+
+    def values(self) -> dict[str, Any]:
+        """Give what a checkpoint keeps besides."""
+        return {"rows": self.rows, "temperature": self.temperature, "best_loss": self._best_loss}
+
+    def load(self, tensors: dict[str, torch.Tensor], values: dict[str, Any]) -> None:
+        """Become the history of which a checkpoint was kept."""
+        self.rows, self.temperature, self._best_loss = values["rows"], values["temperature"], values["best_loss"]
+        self._best_state = {n.removeprefix("best."): tensor for n, tensor in tensors.items() if n.startswith("best.")}
+        if "logits" in tensors:
+            self._best_validation = (tensors["logits"].numpy(), tensors["labels"].numpy())
+
 
 class EarlyStopping:
     """Tells when the validation loss has not fallen for some epochs."""
@@ -103,3 +123,11 @@ class EarlyStopping:
         else:
             self._num_waited += 1
         return self._patience is not None and self._num_waited >= self._patience
+
+    def values(self) -> dict[str, Any]:
+        """Give what a checkpoint keeps."""
+        return {"lowest": self._lowest, "num_waited": self._num_waited}
+
+    def load(self, values: dict[str, Any]) -> None:
+        """Become the one of which a checkpoint was kept."""
+        self._lowest, self._num_waited = values["lowest"], values["num_waited"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from classifier.architectures import Network, create_network
+from classifier.architectures import Network
 from classifier.artifact import write_artifact
 from classifier.conversion import attach_head, convert_backbone
 from classifier.engines import TorchEngine
@@ -19,13 +19,13 @@ from classifier.inference import ImageClassifier
 from classifier.multilabel import MultiLabelEvaluation
 from classifier.preprocessing import Preprocessing
 from classifier.tasks import calibration_error, evaluate, task_of
-from classifier.weights import default_preprocessing, load_pretrained
 from container.errors import UserError
 from container.lifecycle import StopSignal
 from container.metrics import print_metrics
 from container.paths import ContainerPaths
 from container.resources import ResourceConfig
 from train.calibration import Calibration
+from train.checkpoint import Checkpoints, identify
 from train.config import TrainingConfig
 from train.data import Photographs, find_photographs
 from train.debugger.create import create_recorder
@@ -38,6 +38,7 @@ from train.optim import Recipe
 from train.probe import LinearProbe
 from train.report import Report, write_report
 from train.split import Split
+from train.starting_point import StartingPoint, find_starting_point
 from train.trainer import FineTuner
 
 if TYPE_CHECKING:
@@ -80,16 +81,22 @@ class TrainingJob:
         with self._recorder.phase("find photographs"):
             photographs = self._find_photographs()
         with self._recorder.phase("weights"):
-            network, preprocessing = self._create_network(len(photographs.class_names))
+            start = self._find_starting_point(photographs)
+        network, preprocessing = start.network, start.preprocessing
         history = History(photographs.class_names)
+        recipe = Recipe.for_all_layers(self._config, after_probe=self._strategy == "lp_ft")
+        checkpoints = self._open_checkpoints(photographs, preprocessing, recipe)
         probe = LinearProbe(
             self._config, self._paths, self._resources, self._device, self._unreadable, self._stop, self._recorder
         )
-        if self._strategy != "finetune":
+        if start.has_head and self._strategy == "linear_probe":
+            logger.info("strategy=linear_probe: a new head is searched; finetune and lp_ft go on from the one given")
+        # A head that tells the classes needs no probe before all layers train.
+        if self._strategy == "linear_probe" or (self._strategy == "lp_ft" and not start.has_head):
             probe.run(network, preprocessing, photographs, history, is_last=self._strategy == "linear_probe")
-        if self._strategy != "linear_probe" and not self._stop.requested:
+        if self._strategy != "linear_probe" and (checkpoints.is_there or not self._stop.requested):
             with self._recorder.phase("finetune"):
-                self._finetune(network, preprocessing, photographs, history)
+                self._finetune(start, photographs, history, recipe, checkpoints)
             probe.converted = None
         if history.best is None:
             logger.warning("stopped before the first epoch ended: there is no model to save")
@@ -142,29 +149,41 @@ class TrainingJob:
                 f"number, or none, or add photographs of the missing classes"
             )
 
-    def _create_network(self, num_classes: int) -> tuple[Network, Preprocessing]:
-        arch = self._config.arch
-        if not self._config.pretrained:
-            return create_network(arch, num_classes), default_preprocessing(arch)
-        directories = [path for name, path in self._paths.channels().items() if name == "model"]
-        if baked := os.environ.get("KENNEL_WEIGHTS_DIR"):
-            directories.append(Path(baked))
-        pretrained = load_pretrained(arch, directories)
-        logger.info("weights of %s: %s", arch, pretrained.source)
-        return create_network(arch, num_classes, pretrained.state), pretrained.preprocessing
+    def _find_starting_point(self, photographs: Photographs) -> StartingPoint:
+        baked = os.environ.get("KENNEL_WEIGHTS_DIR")
+        return find_starting_point(
+            self._config.arch,
+            photographs.class_names,
+            task_of(photographs.train.labels),
+            self._paths.channels().get("model"),
+            [Path(baked)] if baked else [],
+            pretrained=self._config.pretrained,
+        )
+
+    def _open_checkpoints(self, photographs: Photographs, preprocessing: Preprocessing, recipe: Recipe) -> Checkpoints:
+        folder = self._paths.checkpoints if self._strategy != "linear_probe" else None
+        identity = identify(self._config.arch, photographs, preprocessing, recipe)
+        return Checkpoints(folder, identity, self._config.checkpoint_interval)
 
     def _finetune(
-        self, network: Network, preprocessing: Preprocessing, photographs: Photographs, history: History
+        self,
+        start: StartingPoint,
+        photographs: Photographs,
+        history: History,
+        recipe: Recipe,
+        checkpoints: Checkpoints,
     ) -> None:
         tuner = FineTuner(
-            network, photographs, preprocessing, self._unreadable, device=self._device,
+            start.network, photographs, start.preprocessing, self._unreadable, device=self._device,
             num_workers=self._config.num_workers, num_threads=self._resources.num_cpus,
             photograph_cache=self._config.photograph_cache,
             cache_directory=Path(tempfile.gettempdir(), f"kennel-photographs-{os.getuid()}"),
-            recorder=self._recorder,
+            recorder=self._recorder, checkpoints=checkpoints,
         )  # fmt: skip
-        history.widen(network)
-        tuner.run(Recipe.for_all_layers(self._config, after_probe=self._strategy == "lp_ft"), history, self._stop)
+        history.widen(start.network)
+        if start.has_head and not checkpoints.is_there:
+            tuner.note_start(history)
+        tuner.run(recipe, history, self._stop)
 
     def _save(
         self,

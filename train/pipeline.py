@@ -238,6 +238,8 @@ class EpochSampler(Sampler[Key]):
 
     def __init__(self, split: Split, seed: int, class_balance: ClassBalance) -> None:
         self.epoch = 0
+        self.num_skipped = 0
+        """Photographs at the beginning of the epoch that are left out, as training went through them before."""
         self._num_photographs = len(split)
         self._seed = seed
         self._weights = None
@@ -254,7 +256,7 @@ class EpochSampler(Sampler[Key]):
             order = torch.randperm(len(self), generator=generator)
         else:
             order = torch.multinomial(self._weights, len(self), replacement=True, generator=generator)
-        return ((self.epoch, int(index)) for index in order.numpy())
+        return ((self.epoch, int(index)) for index in order[self.num_skipped :].numpy())
 
 
 def collate(items: Sequence[Item]) -> Batch:

@@ -12,7 +12,6 @@ from typing import cast
 
 import numpy as np
 import torch
-from timm.utils.model_ema import ModelEmaV3
 from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -26,7 +25,7 @@ from classifier.preprocessing import Preprocessing
 from container.errors import UserError
 from container.lifecycle import StopSignal
 from train.augment import BatchMixer, class_weights, dominant, positive_weights
-from train.config import Precision
+from train.checkpoint import Checkpoints
 from train.data import Photographs
 from train.debugger.recorder import Recorder, StageRecorder
 from train.debugger.watcher import Outcome, Stage
@@ -36,54 +35,13 @@ from train.optim import Recipe
 from train.photograph_cache import PhotographCache
 from train.pipeline import EpochSampler, Item, TrainingCrops, choose_num_workers, create_loader, open_cache
 from train.split import Labels
+from train.step import Step
+from train.training_state import Progress, TrainingState
 
 logger = logging.getLogger(__name__)
 
 MIN_BATCH = 2
 """A batch of one image has no variance for batch normalisation."""
-
-
-class Step:
-    """Everything that a step of training changes: weights, optimizer, schedule, scaler and moving average."""
-
-    def __init__(self, recipe: Recipe, network: Network, device: torch.device, num_batches: int) -> None:
-        num_steps = -(-num_batches // recipe.gradient_accumulation_steps)
-        self.dtype = choose_dtype(recipe.precision, device)
-        self.optimizer, self.schedule = recipe.optimizer(network, recipe.epochs * num_steps)
-        self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
-        # With the warm-up the average of a short training is not that of its first, random weights.
-        self.ema = ModelEmaV3(network, recipe.ema_decay, use_warmup=True) if recipe.ema_decay is not None else None
-        self._recipe = recipe
-        self._network = network
-        self._num_batches = 0
-
-    @property
-    def lr(self) -> float:
-        """Tell the highest learning rate of the next update."""
-        return max(float(group["lr"]) for group in self.optimizer.param_groups)
-
-    def backward(self, loss: torch.Tensor) -> None:
-        """Add a batch's gradients to those of the step."""
-        self.scaler.scale(loss).backward()
-        self._num_batches += 1
-
-    def update(self) -> None:
-        """Change the weights by the mean gradient of the batches since the last update."""
-        if self._num_batches == 0:
-            return
-        if self._num_batches > 1:
-            gradients = [p.grad for p in self._network.parameters() if p.grad is not None]
-            torch._foreach_div_(gradients, float(self._num_batches))
-        if self._recipe.max_grad_norm is not None:
-            self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self._network.parameters(), self._recipe.max_grad_norm)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.schedule.step()
-        self._num_batches = 0
-        if self.ema is not None:
-            self.ema.update(self._network, step=self.schedule.last_epoch)
 
 
 @dataclass
@@ -93,7 +51,6 @@ class EpochResult:
     loss: float
     accuracy: float
     """Share of the crops whose class, or larger share after mixing, was recognised; of all labels, where several."""
-    unreadable: dict[int, ImageError]
 
 
 class FineTuner:
@@ -112,6 +69,7 @@ class FineTuner:
         photograph_cache: bool | None = False,
         cache_directory: Path | None = None,
         recorder: Recorder | None = None,
+        checkpoints: Checkpoints | None = None,
     ) -> None:
         """Take the job's parts; `num_workers` and `photograph_cache` None let the tuner choose."""
         self._network = network
@@ -125,9 +83,10 @@ class FineTuner:
         self._cache_directory = cache_directory
         self._normalize = Normalizer(preprocessing, self._device)
         self._recorder = recorder or Recorder()
+        self._checkpoints = checkpoints or Checkpoints(None, {}, None)
 
     def run(self, recipe: Recipe, history: History, stop: StopSignal) -> None:
-        """Train for the recipe's epochs; the best epoch's weights are left in the network."""
+        """Train for the recipe's epochs, or what a checkpoint leaves of them; keep the best epoch's weights."""
         # Dropout and mixing draw from here.
         torch.manual_seed(recipe.seed)
         cache = self._open_cache(recipe)
@@ -137,6 +96,13 @@ class FineTuner:
             if cache is not None:
                 cache.remove()
         history.restore(self._network)
+
+    def note_start(self, history: History) -> None:
+        """Validate the network as it is, so that training never ends with a worse one."""
+        history.replace(self._network, self._validate(self._network.to(self._device), is_urgent=False))
+        logger.info(
+            "validation:loss of the model before training: %.4f", history.best.loss if history.best else math.nan
+        )
 
     def _run(self, recipe: Recipe, history: History, stop: StopSignal, cache: PhotographCache | None) -> None:
         train = self._photographs.train
@@ -149,19 +115,26 @@ class FineTuner:
         step = Step(recipe, network, self._device, len(loader))
         forward = self._compiled(recipe, step) if recipe.compile else network
         early = EarlyStopping(recipe.early_stopping_patience, recipe.early_stopping_min_delta)
+        progress = Progress(self._device)
+        training = TrainingState(network, step, history, early, progress)
+        self._checkpoints.restore(training)
+        if progress.epoch > 0:
+            self._tell_unreadable(progress)
         steps = self.begin_stage(loader, recipe, forward, step)
-        for epoch in range(recipe.epochs):
-            started = time.perf_counter()
-            sampler.epoch = epoch
+        while progress.epoch < recipe.epochs:
+            started, epoch = time.perf_counter(), progress.epoch
+            sampler.epoch, sampler.num_skipped = epoch, progress.batch * recipe.batch_size
             steps.begin_epoch(epoch + 1)
-            result = self.train_one_epoch(loader, recipe, forward, step, steps, stop)
-            if epoch == 0 and not stop.requested:
-                skipped = {train.photographs[index]: error for index, error in result.unreadable.items()}
-                self._unreadable.add(skipped, len(train))
-            if stop.requested and history.best is not None:
-                break
+            result = self.train_one_epoch(loader, recipe, forward, training, steps, stop)
+            is_cut = stop.requested
+            if is_cut:
+                self._checkpoints.save(training)
+                if history.best is not None:
+                    break
+            elif epoch == 0:
+                self._tell_unreadable(progress)
             with self._recorder.pause("validation", recipe.stage, epoch + 1):
-                evaluation = self._evaluate(recipe, result, step, history, stop)
+                evaluation = self._evaluate(recipe, result, training, is_urgent=is_cut and stop.is_urgent)
             diverged = {"train:loss": result.loss, "train:accuracy": result.accuracy, "validation:loss": math.nan}
             metrics = diverged if evaluation is None else history.rows[-1]
             self._recorder.epoch(recipe.stage, epoch + 1, time.perf_counter() - started, metrics, step.lr)
@@ -169,22 +142,32 @@ class FineTuner:
             if evaluation is None:
                 tell_divergence(epoch + 1, history)
                 break
-            if stop.requested:
+            if is_cut:
                 break
-            if early.is_over(evaluation.loss) and epoch + 1 < recipe.epochs:
+            is_over = early.is_over(evaluation.loss) and epoch + 1 < recipe.epochs
+            progress.end_epoch(recipe.epochs if is_over else epoch + 1)
+            self._checkpoints.save_after_epoch(training, now=stop.requested)
+            if is_over:
                 logger.info("early stopping after epoch %d of %d", epoch + 1, recipe.epochs)
+            if stop.requested:
                 break
         steps.end()
 
     def _evaluate(
-        self, recipe: Recipe, result: EpochResult, step: Step, history: History, stop: StopSignal
+        self, recipe: Recipe, result: EpochResult, training: TrainingState, *, is_urgent: bool
     ) -> Evaluation | MultiLabelEvaluation | None:
         """Validate and note an epoch; None when the network gives no numbers any more."""
-        trained = step.ema.module if step.ema is not None else self._network
-        logits, labels = self._validate(trained, stop)
+        ema = training.step.ema
+        trained = ema.module if ema is not None else self._network
+        logits, labels = self._validate(trained, is_urgent=is_urgent)
         if not np.isfinite(logits).all():
             return None
-        return history.record(recipe.stage, trained, result.loss, result.accuracy, (logits, labels))
+        return training.history.record(recipe.stage, trained, result.loss, result.accuracy, (logits, labels))
+
+    def _tell_unreadable(self, progress: Progress) -> None:
+        train = self._photographs.train
+        skipped = {train.photographs[index]: ImageError(reason) for index, reason in progress.unreadable.items()}
+        self._unreadable.add(skipped, len(train))
 
     def begin_stage(self, loader: "DataLoader[Item]", recipe: Recipe, forward: nn.Module, step: Step) -> StageRecorder:
         """Begin to watch the epochs of a recipe."""
@@ -255,25 +238,24 @@ class FineTuner:
         loader: "DataLoader[Item]",
         recipe: Recipe,
         forward: nn.Module,
-        step: Step,
+        training: TrainingState,
         steps: StageRecorder,
         stop: StopSignal,
     ) -> EpochResult:
-        """Train on every batch once. Nothing in the loop waits for the device."""
+        """Train on every batch once that is left of the epoch. Nothing in the loop waits for the device."""
         set_training(self._network, freeze_batch_norm=recipe.freeze_batch_norm)
         is_multi_label = self._photographs.train.labels.ndim == 2
         num_classes = len(self._photographs.class_names)
         # A learning rate fits the sum over classes as it does one label's loss; the mean over them is what is reported.
         scale = num_classes if is_multi_label else 1
         mix = BatchMixer(recipe.mixup_alpha, recipe.cutmix_alpha, num_classes)
-        loss_sum = torch.zeros((), device=self._device)
-        num_correct = torch.zeros((), dtype=torch.int64, device=self._device)
-        num_images, unreadable = 0, dict[int, ImageError]()
-        batches = steps.batches(tqdm(loader, desc="train", unit="step", disable=None))
-        for number, (pixels, labels, skipped) in enumerate(batches, 1):
-            unreadable.update(skipped)
-            if stop.requested:
+        step, progress = training.step, training.progress
+        batches = steps.batches(tqdm(loader, desc="train", unit="step", initial=progress.batch, disable=None))
+        for pixels, labels, skipped in batches:
+            # Gradients that wait for their update are in no checkpoint.
+            if stop.requested and step.is_whole:
                 break
+            progress.unreadable.update({index: str(error) for index, error in skipped.items()})
             if len(labels) >= MIN_BATCH:
                 images, targets = mix(self._normalize(pixels), labels.to(self._device, non_blocking=True))
                 steps.end_part("copy")
@@ -283,18 +265,22 @@ class FineTuner:
                 steps.end_forward(Outcome(images, logits, loss))
                 step.backward(loss * scale)
                 steps.end_part("backward")
-                loss_sum += loss.detach() * len(labels)
-                num_correct += recognised(logits.detach(), targets, multi_label=is_multi_label).sum()
-                num_images += len(labels)
-            if number % recipe.gradient_accumulation_steps == 0 or number == len(loader):
+                progress.loss_sum += loss.detach() * len(labels)
+                progress.num_correct += recognised(logits.detach(), targets, multi_label=is_multi_label).sum()
+                progress.num_images += len(labels)
+            progress.batch += 1
+            if progress.batch % recipe.gradient_accumulation_steps == 0 or progress.batch == len(loader):
                 step.update()
             steps.end_step()
+            if step.is_whole and not stop.requested:
+                self._checkpoints.save_after_update(training)
         steps.end_steps()
-        return EpochResult(float(loss_sum) / max(1, num_images), float(num_correct) / max(1, num_images), unreadable)
+        num_images = max(1, progress.num_images)
+        return EpochResult(float(progress.loss_sum) / num_images, float(progress.num_correct) / num_images)
 
-    def _validate(self, network: nn.Module, stop: StopSignal) -> tuple[Logits, Labels]:
+    def _validate(self, network: nn.Module, *, is_urgent: bool) -> tuple[Logits, Labels]:
         split = self._photographs.validation
-        if stop.is_urgent:
+        if is_urgent:
             # A stop in the first epoch: a taste of the validation photographs tells what is saved.
             split = sample(split, 4 * self._num_threads)
         engine = TorchEngine(network, self._preprocessing, str(self._device))
@@ -336,12 +322,3 @@ def set_training(network: nn.Module, *, freeze_batch_norm: bool) -> None:
         for module in network.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.eval()
-
-
-def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype | None:
-    """Choose the type that autocast computes in; None for plain float32."""
-    if precision == "auto":
-        if device.type != "cuda":
-            return None
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    return {"float32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
