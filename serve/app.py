@@ -1,28 +1,24 @@
-"""The HTTP application: /ping and /invocations."""
+"""The HTTP application: what is asked under which address."""
 
 import logging
+import uuid
 
-from flask import Flask, Response, jsonify, request
-from werkzeug.exceptions import (
-    BadRequest,
-    HTTPException,
-    InternalServerError,
-    RequestEntityTooLarge,
-    ServiceUnavailable,
-    UnsupportedMediaType,
-)
+from flask import Flask, Response, g, jsonify, request
+from werkzeug.exceptions import HTTPException, InternalServerError, ServiceUnavailable
 
-from classifier.errors import ImageError, ImageTooLargeError
 from classifier.inference import ImageClassifier
 from container.paths import ContainerPaths
-from serve.codecs import IMAGE_TYPES, custom_attributes, encode_predictions, media_type
 from serve.config import ServeConfig
+from serve.errors import error_response
+from serve.invocations import CUSTOM_ATTRIBUTES, invoke
 from serve.models import ServedModel
 
 logger = logging.getLogger(__name__)
 
-CUSTOM_ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
+INFERENCE_ID = "X-Amzn-SageMaker-Inference-Id"
 BYTES_PER_MB = 1024 * 1024
+MAX_HEADER_LENGTH = 1024
+"""SageMaker's own limit for custom attributes."""
 
 
 def create_app(config: ServeConfig, paths: ContainerPaths) -> Flask:
@@ -38,25 +34,17 @@ def create_app(config: ServeConfig, paths: ContainerPaths) -> Flask:
         ready(model)
         return Response(status=200)
 
+    @app.get("/execution-parameters")
+    def execution_parameters() -> Response:
+        return jsonify(config.execution_parameters())
+
     @app.post("/invocations")
     def invocations() -> Response:
-        classifier = ready(model)
-        if media_type(request.content_type) not in IMAGE_TYPES:
-            raise UnsupportedMediaType(
-                f"Content-Type {request.content_type!r} is not read; send an image as {', '.join(sorted(IMAGE_TYPES))}"
-            )
-        top_k = requested_top_k()
-        body = request.get_data()
-        if not body:
-            raise BadRequest("the body is empty; send the bytes of an image")
-        pixels = classifier.read(body)[None]
-        # Who asks for no number misses none of the selected labels.
-        predictions = classifier.predict(pixels, top_k or config.top_k, keep_selected=top_k is None)[0]
-        return jsonify(encode_predictions(predictions))
+        return invoke(ready(model), config)
 
+    app.before_request(name_request)
+    app.after_request(echo_attributes)
     app.register_error_handler(HTTPException, error_response)
-    app.register_error_handler(ImageTooLargeError, lambda error: error_response(RequestEntityTooLarge(str(error))))
-    app.register_error_handler(ImageError, lambda error: error_response(BadRequest(str(error))))
     app.register_error_handler(Exception, defect)
     return app
 
@@ -68,24 +56,16 @@ def ready(model: ServedModel) -> ImageClassifier:
     return model.classifier
 
 
-def requested_top_k() -> int | None:
-    """Read top_k from the query or from the custom attributes. Raises BadRequest for no whole number of at least 1."""
-    attributes = custom_attributes(request.headers.get(CUSTOM_ATTRIBUTES))
-    text = request.args.get("top_k", attributes.get("top_k"))
-    if text is None:
-        return None
-    if not text.isascii() or not text.isdigit() or int(text[:9]) < 1:
-        raise BadRequest(f"top_k={text!r} must be a whole number of at least 1; send one such as 5")
-    return int(text[:9])
+def name_request() -> None:
+    """Take the inference id as the request's name, or make one."""
+    g.request_id = request.headers.get(INFERENCE_ID, "")[:64] or uuid.uuid4().hex
 
 
-def error_response(error: HTTPException) -> Response:
-    """Write an error as JSON: a code to switch on and a message for a person."""
-    code = error.name.lower().replace(" ", "_")
-    response = jsonify({"error": {"code": code, "message": error.description}})
-    response.status_code = error.code or InternalServerError.code
-    if isinstance(error, ServiceUnavailable):
-        response.headers["Retry-After"] = "1"
+def echo_attributes(response: Response) -> Response:
+    """Send the custom attributes back, as the built-in algorithms do."""
+    attributes = request.headers.get(CUSTOM_ATTRIBUTES, "")
+    if 0 < len(attributes) <= MAX_HEADER_LENGTH and attributes.isascii() and attributes.isprintable():
+        response.headers[CUSTOM_ATTRIBUTES] = attributes
     return response
 
 

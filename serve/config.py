@@ -1,8 +1,12 @@
 """The settings of the server, from the environment."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from container.settings import setting
+
+MAX_TRANSFORM_MB = 100
+"""SageMaker's limit of MaxConcurrentTransforms times MaxPayloadInMB."""
 
 
 @dataclass(frozen=True)
@@ -32,3 +36,28 @@ class ServeConfig:
         interval="[1, 10000]",
         environment="KENNEL_TOP_K",
     )
+    max_images: int = setting(
+        256, "Most images in a request.", unit="images", interval="[1, 10000]", environment="KENNEL_MAX_IMAGES"
+    )
+    default_accept: Literal["application/json", "application/json;verbose", "application/jsonlines", "text/csv"] = (
+        setting(
+            "application/json",
+            "Type of an answer when the request accepts any.",
+            environment="SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT",
+        )
+    )
+    is_batch: bool = setting(
+        False,
+        "Set by batch transform: a bad image gets an error record and does not fail the job.",
+        environment="SAGEMAKER_BATCH",
+    )
+
+    def execution_parameters(self) -> dict[str, str | int]:
+        """Say how batch transform should ask: a file at a time, as many at once as threads read and 100 MB allow."""
+        payload_mb = min(MAX_TRANSFORM_MB, max(1, int(self.max_payload_mb)))
+        concurrency = max(1, min(self.num_workers * self.num_threads, MAX_TRANSFORM_MB // payload_mb))
+        return {
+            "MaxConcurrentTransforms": concurrency,
+            "BatchStrategy": "SINGLE_RECORD",
+            "MaxPayloadInMB": payload_mb,
+        }
