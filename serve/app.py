@@ -1,17 +1,19 @@
 """The HTTP application: what is asked under which address."""
 
 import logging
+import time
 import uuid
 
 from flask import Flask, Response, g, jsonify, request
 from werkzeug.exceptions import HTTPException, InternalServerError, ServiceUnavailable
 
-from classifier.inference import ImageClassifier
 from container.paths import ContainerPaths
+from serve.batching import Admission
 from serve.config import ServeConfig
 from serve.errors import error_response
 from serve.invocations import CUSTOM_ATTRIBUTES, invoke
-from serve.models import ServedModel
+from serve.models import ReadyModel, ServedModel
+from serve.sizing import Sizes
 
 logger = logging.getLogger(__name__)
 
@@ -21,12 +23,13 @@ MAX_HEADER_LENGTH = 1024
 """SageMaker's own limit for custom attributes."""
 
 
-def create_app(config: ServeConfig, paths: ContainerPaths) -> Flask:
+def create_app(config: ServeConfig, paths: ContainerPaths, sizes: Sizes) -> Flask:
     """Build the application and begin to load the artifact in /opt/ml/model."""
     app = Flask("serve", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = int(config.max_payload_mb * BYTES_PER_MB)
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    model = ServedModel(paths.model)
+    model = ServedModel(paths.model, config, sizes)
+    admission = Admission(config.num_admitted)
     model.start_loading()
 
     @app.get("/ping")
@@ -40,7 +43,9 @@ def create_app(config: ServeConfig, paths: ContainerPaths) -> Flask:
 
     @app.post("/invocations")
     def invocations() -> Response:
-        return invoke(ready(model), config)
+        deadline = time.monotonic() + config.deadline_seconds
+        with admission.place():
+            return invoke(ready(model), config, deadline)
 
     app.before_request(name_request)
     app.after_request(echo_attributes)
@@ -49,11 +54,13 @@ def create_app(config: ServeConfig, paths: ContainerPaths) -> Flask:
     return app
 
 
-def ready(model: ServedModel) -> ImageClassifier:
-    """Give the classifier. Raises ServiceUnavailable while there is none."""
-    if model.classifier is None:
-        raise ServiceUnavailable("the model cannot be served; see the log" if model.failure else "the model is loading")
-    return model.classifier
+def ready(served: ServedModel) -> ReadyModel:
+    """Give the model. Raises ServiceUnavailable while there is none."""
+    if served.model is None:
+        raise ServiceUnavailable(
+            "the model cannot be served; see the log" if served.failure else "the model is loading"
+        )
+    return served.model
 
 
 def name_request() -> None:

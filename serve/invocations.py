@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 from flask import Response, request
 from werkzeug.exceptions import BadRequest, HTTPException, UnprocessableEntity, UnsupportedMediaType
 
 from classifier.errors import ImageError
-from classifier.inference import BATCH_SIZE, ImageClassifier
+from classifier.inference import ImageClassifier
 from classifier.preprocessing import Pixels, eval_transform
 from serve.answers import Options, Result, Writer
 from serve.arrays import to_image
@@ -15,19 +14,20 @@ from serve.bodies import Body, Item, read_body, read_files
 from serve.config import ServeConfig
 from serve.errors import as_http_error
 from serve.media import MULTIPART, REQUEST_TYPES, answer_type, custom_attributes, media_type
+from serve.models import ReadyModel
 
 CUSTOM_ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 
 
-def invoke(classifier: ImageClassifier, config: ServeConfig) -> Response:
-    """Answer the current request. Raises HTTPException for one that cannot be."""
+def invoke(model: ReadyModel, config: ServeConfig, deadline: float) -> Response:
+    """Answer the current request. Raises HTTPException for one that cannot be, or not by the deadline."""
     accepted = answer_type(request.headers.get("Accept"), config.default_accept)
     options = requested_options()
     body = requested_images(config)
-    results = classify(classifier, body.items)
+    results = classify(model, body.items, deadline)
     if not config.is_batch:
         refuse_errors(results, is_many=body.is_many)
-    writer = Writer(classifier.artifact, options, config.top_k)
+    writer = Writer(model.classifier.artifact, options, config.top_k)
     return Response(writer.write(results, accepted, is_many=body.is_many), content_type=accepted)
 
 
@@ -63,12 +63,15 @@ def requested_images(config: ServeConfig) -> Body:
         return Body((error,), is_many=False)
 
 
-def classify(classifier: ImageClassifier, items: Sequence[Item]) -> list[Result]:
+def classify(model: ReadyModel, items: Sequence[Item], deadline: float) -> list[Result]:
     """Compute the probabilities of images, and say of each that cannot be read why."""
-    loaded = [load(classifier, item) for item in items]
+    loaded = []
+    for item in items:
+        # As many photographs as there are cores are in memory at their full size.
+        with model.decoding:
+            loaded.append(load(model.classifier, item))
     pixels = [item for item in loaded if not isinstance(item, HTTPException)]
-    starts = range(0, len(pixels), BATCH_SIZE)
-    rows = iter([row for i in starts for row in classifier.probabilities(np.stack(pixels[i : i + BATCH_SIZE]))])
+    rows = iter(model.batcher.submit(pixels, deadline) if pixels else [])
     return [item if isinstance(item, HTTPException) else next(rows) for item in loaded]
 
 
