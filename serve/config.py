@@ -56,6 +56,15 @@ class ServeConfig:
         "Set by batch transform: a bad image gets an error record and does not fail the job.",
         environment="SAGEMAKER_BATCH",
     )
+    is_multi_model: bool = setting(
+        False,
+        "Set by multi-model endpoints: models are loaded and unloaded on request, in one process.",
+        environment="SAGEMAKER_MULTI_MODEL",
+    )
+    model_memory_mb: int | None = setting(
+        None, "Memory for the models of a multi-model endpoint; auto: four fifths of what there is.", unit="MB",
+        interval="[1, 10000000]", example="4000", environment="KENNEL_MODEL_MEMORY_MB",
+    )  # fmt: skip
 
     @property
     def num_admitted(self) -> int:

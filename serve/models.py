@@ -34,7 +34,7 @@ class ServedModel:
     def __init__(self, directory: Path, config: ServeConfig, sizes: Sizes) -> None:
         self._directory = directory
         self._config = config
-        self._num_streams, self._num_decoders = sizes.num_streams, sizes.num_decoders
+        self._sizes = sizes
         self._model: ReadyModel | None = None
         self.failure = ""
         """Why the model cannot be served; empty while it loads and when it is ready."""
@@ -49,11 +49,8 @@ class ServedModel:
         return self._model
 
     def _load(self) -> None:
-        device, num_streams = "cuda" if num_gpus() else "cpu", self._num_streams
         try:
-            classifier = ImageClassifier.load(
-                self._directory, device=device, num_threads=num_streams, num_streams=num_streams
-            )
+            self._model = load_model(self._directory, self._config, self._sizes)
         except ClassifierError as error:
             self.failure = str(error)
             logger.error("the model cannot be served, /ping stays at 503: %s", error)
@@ -61,10 +58,14 @@ class ServedModel:
             logger.exception("the model could not be loaded, by a defect of Kennel; the server stops")
             # gunicorn ends the whole server, with this code, when a worker ends with it
             os._exit(Arbiter.WORKER_BOOT_ERROR)
-        else:
-            capacity = self._config.queue_images
-            batcher = Batcher(
-                lambda pixels: list(classifier.probabilities(pixels)), num_streams=num_streams, capacity=capacity
-            )
-            self._model = ReadyModel(classifier, batcher, threading.Semaphore(self._num_decoders))
-            logger.info("ready: %d classes, %s", len(classifier.artifact.class_names), classifier.engine.name)
+
+
+def load_model(directory: Path, config: ServeConfig, sizes: Sizes) -> ReadyModel:
+    """Load and verify an artifact, and put a queue before it. Raises ClassifierError."""
+    device, num_streams = "cuda" if num_gpus() else "cpu", sizes.num_streams
+    classifier = ImageClassifier.load(directory, device=device, num_threads=num_streams, num_streams=num_streams)
+    batcher = Batcher(
+        lambda pixels: list(classifier.probabilities(pixels)), num_streams=num_streams, capacity=config.queue_images
+    )
+    logger.info("ready: %d classes, %s", len(classifier.artifact.class_names), classifier.engine.name)
+    return ReadyModel(classifier, batcher, threading.Semaphore(sizes.num_decoders))
