@@ -1,5 +1,6 @@
 """The HTTP application: what is asked under which address."""
 
+import json
 import logging
 import time
 import uuid
@@ -50,6 +51,8 @@ def create_app(config: ServeConfig, paths: ContainerPaths, sizes: Sizes) -> Flas
 
     app.before_request(name_request)
     app.after_request(echo_attributes)
+    if config.access_log:
+        app.after_request(log_request)
     app.register_error_handler(HTTPException, error_response)
     app.register_error_handler(Exception, defect)
     return app
@@ -115,6 +118,7 @@ def ready(served: ServedModel) -> ReadyModel:
 
 def name_request() -> None:
     """Take the inference id as the request's name, or make one."""
+    g.started = time.monotonic()
     g.request_id = request.headers.get(INFERENCE_ID, "")[:64] or uuid.uuid4().hex
 
 
@@ -123,6 +127,16 @@ def echo_attributes(response: Response) -> Response:
     attributes = request.headers.get(CUSTOM_ATTRIBUTES, "")
     if 0 < len(attributes) <= MAX_HEADER_LENGTH and attributes.isascii() and attributes.isprintable():
         response.headers[CUSTOM_ATTRIBUTES] = attributes
+    return response
+
+
+def log_request(response: Response) -> Response:
+    """Write a line of JSON for each request but `/ping`, which comes every few seconds."""
+    if request.path != "/ping":
+        milliseconds = round((time.monotonic() - g.started) * 1000, 1)
+        entry = {"request_id": g.request_id, "method": request.method, "path": request.path}
+        entry |= {"status": response.status_code, "milliseconds": milliseconds, "bytes": request.content_length}
+        logger.info("%s", json.dumps(entry))
     return response
 
 

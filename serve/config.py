@@ -56,6 +56,9 @@ class ServeConfig:
         "Set by batch transform: a bad image gets an error record and does not fail the job.",
         environment="SAGEMAKER_BATCH",
     )
+    access_log: bool = setting(
+        True, "Write a line of JSON for each request, with its inference id.", environment="KENNEL_ACCESS_LOG"
+    )
     is_multi_model: bool = setting(
         False,
         "Set by multi-model endpoints: models are loaded and unloaded on request, in one process.",

@@ -236,3 +236,17 @@ def test_batch_transform_is_told_how_to_ask(server: Server) -> None:
     given = requests.get(f"{server.url}/execution-parameters", timeout=5).json()
     assert given["BatchStrategy"] == "SINGLE_RECORD"
     assert given["MaxConcurrentTransforms"] * given["MaxPayloadInMB"] <= 100
+
+
+@pytest.mark.parametrize("is_on", [True, False])
+def test_the_log_has_a_line_for_each_request(
+    is_on: bool, trained: Path, two: list[bytes], capfd: pytest.CaptureFixture[str]
+) -> None:
+    with serving(trained, KENNEL_ACCESS_LOG=str(is_on)) as running:
+        wait_until_ready(running.url)
+        running.ask(two[0], {**JPEG, "X-Amzn-SageMaker-Inference-Id": "id-2"})
+        running.ask(b"no image")
+    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
+    assert [line["status"] for line in lines] == ([200, 400] if is_on else [])
+    if is_on:
+        assert (lines[0]["request_id"], lines[0]["path"], lines[0]["bytes"]) == ("id-2", "/invocations", len(two[0]))
