@@ -41,6 +41,11 @@ class ContainerPaths:
         return self.root / "model"
 
     @property
+    def models(self) -> Path:
+        """Folder of a multi-model endpoint's artifacts."""
+        return self.root / "models"
+
+    @property
     def checkpoints(self) -> Path:
         """Folder that the service keeps in step with S3, when the job asks for checkpoints."""
         return self.root / "checkpoints"

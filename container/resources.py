@@ -70,6 +70,15 @@ def cgroup_cpu_quota(root: Path) -> float | None:
     return None
 
 
+def memory_bytes(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Tell the memory that this process may use: the machine's, capped by the cgroup's limit (version 2 or 1)."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for file in (cgroup / "memory.max", cgroup / "memory" / "memory.limit_in_bytes"):
+        if file.exists() and (text := file.read_text().strip()).isdigit():
+            return min(total, int(text))
+    return total
+
+
 def num_gpus() -> int:
     """Count the NVIDIA devices that the container was given, without loading CUDA."""
     return sum(1 for device in Path("/dev").glob("nvidia[0-9]*") if device.name.removeprefix("nvidia").isdigit())

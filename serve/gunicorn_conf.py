@@ -10,11 +10,11 @@ GRACEFUL_TIMEOUT_SECONDS = 25
 MEMORY_FOLDER = Path("/dev/shm")  # noqa: S108 - holds gunicorn's heartbeat file only
 
 
-def gunicorn_settings(config: ServeConfig) -> dict[str, object]:
+def gunicorn_settings(config: ServeConfig, num_workers: int) -> dict[str, object]:
     """Build gunicorn's settings."""
     return {
         "bind": f"{config.bind_address}:{config.port}",
-        "workers": config.num_workers,
+        "workers": num_workers,
         # Threads decode side by side, since Pillow and OpenVINO release the lock, and leave some free for /ping.
         "worker_class": "gthread",
         "threads": config.num_threads,

@@ -249,19 +249,25 @@ def test_a_transform_job_answers_every_file_under_its_name(
     assert len(content["predictions"]) == NUM_CLASSES
 
 
-def test_a_bad_file_fails_the_transform_and_the_others_are_answered(
+def test_a_file_that_is_no_image_has_an_error_record_and_one_too_large_fails_the_transform(
     client: ProcessClient, archive: Path, photograph: Path, tmp_path: Path
 ) -> None:
     source = tmp_path / "in"
     source.mkdir()
     shutil.copy(photograph, source / "good.png")
     (source / "bad.png").write_bytes(b"no image")
+    with (source / "large.png").open("wb") as large:
+        large.truncate(26 * 1024 * 1024)
     common = terms(client.home)
     client.create_model(**model("half", file_uri(archive), common, {}))
     client.create_transform_job(**transform_job("half", "half", file_uri(source), file_uri(tmp_path / "out"), common))
     told = transformed(client, "half")
     assert told["TransformJobStatus"] == "Failed"
     assert told["FailureReason"].startswith(
-        "AlgorithmError: 1 of 2 files have no answer; bad.png: Bad HTTP status received from algorithm: 400"
+        "AlgorithmError: 1 of 3 files have no answer; large.png: 27262976 bytes are more than MaxPayloadInMB"
     )
-    assert [file.name for file in (tmp_path / "out").iterdir()] == ["good.png.out"]
+    answers = {file.name: json.loads(file.read_text()) for file in (tmp_path / "out").iterdir()}
+    assert {name: next(iter(answer)) for name, answer in answers.items()} == {
+        "good.png.out": "predictions",
+        "bad.png.out": "error",
+    }

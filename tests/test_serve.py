@@ -87,6 +87,7 @@ def encode(photograph: Path, form: str) -> bytes:
     ("content_type", "form"),
     [
         ("image/jpeg", "JPEG"), ("image/png", "PNG"), ("image/webp", "WEBP"), ("image/bmp", "BMP"),
+        ("image/gif", "GIF"), ("image/tiff", "TIFF"),
         ("application/x-image", "JPEG"), ("application/octet-stream", "PNG"), ("IMAGE/JPEG; charset=x", "JPEG"),
     ],
 )  # fmt: skip
@@ -127,7 +128,7 @@ def test_answers_equal_what_the_classifier_computes_in_training(
 @pytest.mark.parametrize(
     ("data", "headers", "status", "code"),
     [
-        (b"{}", {"Content-Type": "application/json"}, 415, "unsupported_media_type"),
+        (b"{}", {"Content-Type": "text/plain"}, 415, "unsupported_media_type"),
         (b"no image", JPEG, 400, "bad_request"),
         (b"", JPEG, 400, "bad_request"),
         (b"\xff\xd8\xff\xe0", JPEG, 400, "bad_request"),
