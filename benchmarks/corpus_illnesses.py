@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-import train.job
 import train.optim
+import train.starting_point
 import train.step
 import train.trainer
 from classifier.architectures import Network, create_network
@@ -27,6 +27,7 @@ Change = Callable[[Network], None]
 
 def change(owner: Any, name: str, value: Any) -> None:
     """Put something else in place of a part of the running program."""
+    assert hasattr(owner, name), f"{owner} has no {name} to put something in place of"
     setattr(owner, name, value)
 
 
@@ -66,8 +67,8 @@ def prepare(network: str, *changes: Change) -> None:
                 alter(made)
         return made
 
-    change(train.job, "create_network", create)
-    change(train.job, "default_preprocessing", lambda _arch: CROP)
+    change(train.starting_point, "create_network", create)
+    change(train.starting_point, "default_preprocessing", lambda _arch: CROP)
 
 
 def layers(module: nn.Module) -> list[nn.Conv2d | nn.Linear]:
@@ -229,13 +230,13 @@ def slow_start(seconds: float) -> Illness:
     """Let the network take long to build."""
 
     def apply() -> None:
-        create = vars(train.job)["create_network"]
+        create = vars(train.starting_point)["create_network"]
 
         def slowly(*arguments: Any) -> Network:
             time.sleep(seconds)
             made: Network = create(*arguments)
             return made
 
-        change(train.job, "create_network", slowly)
+        change(train.starting_point, "create_network", slowly)
 
     return apply
