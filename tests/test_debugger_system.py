@@ -16,11 +16,11 @@ from train.debugger.record import read_record
 def test_the_machine_is_sampled(tmp_path: Path) -> None:
     paths = ContainerPaths(tmp_path)
     with create_recorder(TrainingConfig(), paths):
-        be_busy(1.6)
+        be_busy(3.0)
     system = read_record(paths.output_data / "record.jsonl").system
     assert len(system) >= 3
     # a busy machine delays single samples
-    assert np.median(np.abs(np.diff(system.time) - system.interval[1:])) < 0.1
+    assert np.median(np.abs(np.diff(system.time) - system.interval[1:])) < 0.5
     assert system.cpu.shape[1] == len(os.sched_getaffinity(0)) and system.cpu[1:].max() > 30
     assert (system.process_bytes > 50e6).all() and (system.memory_bytes > system.process_bytes / 4).all()
     assert (system.num_processes >= 1).all()
