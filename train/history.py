@@ -55,25 +55,31 @@ class History:
         train_loss: float,
         train_accuracy: float,
         validation: Validation,
-        *,
-        replaces: bool = False,
     ) -> Evaluation | MultiLabelEvaluation:
-        """Note an epoch, print its metrics, and keep the module's weights when they are the best so far.
+        """Note an epoch, and keep the module's weights when they are the best so far."""
+        evaluation = self.note(stage, train_loss, train_accuracy, validation)
+        temperature, loss = fit_temperature(*validation)
+        if loss < self._best_loss:
+            self._keep(module, validation, temperature, loss)
+        return evaluation
 
-        With `replaces`, they are kept whatever came before.
-        """
+    def note(
+        self, stage: str, train_loss: float, train_accuracy: float, validation: Validation
+    ) -> Evaluation | MultiLabelEvaluation:
+        """Note an epoch of which no weights are kept, and print its metrics."""
         epoch = len(self.rows) + 1
         evaluation = evaluate(*validation, self._class_names)
         values = {"train:loss": train_loss, "train:accuracy": train_accuracy, **evaluation.metrics("validation")}
         print_metrics(values, epoch)
         self.rows.append({"epoch": epoch, "stage": stage, **values})
-        if replaces or fit_temperature(*validation)[1] < self._best_loss:
-            self.replace(module, validation)
         return evaluation
 
     def replace(self, module: nn.Module, validation: Validation) -> None:
         """Take a module as the best one."""
-        self.temperature, self._best_loss = fit_temperature(*validation)
+        self._keep(module, validation, *fit_temperature(*validation))
+
+    def _keep(self, module: nn.Module, validation: Validation, temperature: float, loss: float) -> None:
+        self.temperature, self._best_loss = temperature, loss
         self._best_validation = validation
         self._best_state = copy.deepcopy(module.state_dict())
 

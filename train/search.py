@@ -274,7 +274,7 @@ class HeadSearch:
                     times.end_part("data_wait")
                     group.step(features, labels, times.end_part)
             with times.validation(epoch):
-                lr = self._record(head, history)
+                lr = self._record(history)
             times.end(epoch, self._steps_per_epoch(), len(self._groups) * len(self._train), history.rows[-1], lr)
             if stop.requested or epoch == self._epochs:
                 return self._finish(head, history, epoch)
@@ -285,29 +285,27 @@ class HeadSearch:
     def _steps_per_epoch(self) -> int:
         return sum(-(-len(self._train) // group.trials[0].batch_size) for group in self._groups)
 
-    def _record(self, head: nn.Linear, history: History) -> float:
+    def _record(self, history: History) -> float:
         """Validate every head, and note the epoch of the one with the lowest loss; return its learning rate."""
-        judged = [(self._losses(group), group) for group in self._groups]
-        losses, group = min(judged, key=lambda pair: float(pair[0].min()))
-        if not math.isfinite(float(losses.min())):
+        lowest, chosen = math.inf, None
+        for group in self._groups:
+            logits = self._logits(group)
+            losses = heads_losses(logits, self._validation.labels).nan_to_num(math.inf, math.inf)
+            index = int(losses.argmin())
+            if float(losses[index]) < lowest:
+                # A copy, so that the logits of all heads are in memory for one group at a time.
+                lowest, chosen = float(losses[index]), (group, index, logits[:, index].contiguous())
+        if chosen is None:
             raise UserError("training diverged; set a lower lr, such as a tenth of this one")
-        self._leave(head, history, group, index := int(losses.argmin()))
-        return group.lr(index)
-
-    def _leave(self, head: nn.Linear, history: History, group: HeadGroup, index: int) -> None:
-        """Put a head in its place, and note the epoch that it has been through."""
-        self._train.fold(group.weight[index], group.bias[index], head)
+        group, index, logits = chosen
         train_loss = float(group.loss_sum[index]) / len(self._train)
         train_accuracy = float(group.num_correct[index]) / len(self._train)
-        validation = self._logits(group)[:, index].cpu().numpy(), self._validation.labels.cpu().numpy()
-        history.record(STAGE, head, train_loss, train_accuracy, validation, replaces=True)
+        validation = logits.cpu().numpy(), self._validation.labels.cpu().numpy()
+        history.note(STAGE, train_loss, train_accuracy, validation)
+        return group.lr(index)
 
     def _logits(self, group: HeadGroup) -> Tensor:
         return torch.cat([group.logits(features) for features, _ in self._validation.chunks()])
-
-    def _losses(self, group: HeadGroup) -> Tensor:
-        """Compute the validation loss of each head of a group; infinite where it diverged."""
-        return heads_losses(self._logits(group), self._validation.labels).nan_to_num(math.inf, math.inf)
 
     def _judge(self, epoch: int) -> list[JudgedHead]:
         """Judge the heads that are left, best first."""
