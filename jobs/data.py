@@ -12,6 +12,7 @@ from pathlib import Path
 
 from container.errors import UserError
 from container.photographs import SPLIT_NAMES, SUFFIXES
+from jobs.uris import walk_files
 
 IMBALANCE = 5.0
 """Photographs of the largest class over those of the smallest, from which on classes count as unbalanced."""
@@ -82,11 +83,10 @@ def list_files(folder: Path) -> Iterator[tuple[str, str, Path]]:
         for entry in sorted(root.iterdir()):
             if not entry.is_dir() or entry.name[0] == ".":
                 continue
-            for directory, _, names in os.walk(entry, followlinks=True):
-                for name in sorted(names):
-                    if name[0] != "." and Path(name).suffix.lower() in SUFFIXES:
-                        found = True
-                        yield split, entry.name, Path(directory, name)
+            for file in walk_files(entry):
+                if file.name[0] != "." and file.suffix.lower() in SUFFIXES:
+                    found = True
+                    yield split, entry.name, file
     if not found:
         raise UserError(
             f"{folder}: no photographs; expected a folder for each class, with {', '.join(sorted(SUFFIXES))}"

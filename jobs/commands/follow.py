@@ -126,6 +126,14 @@ def finish(session: Session, kind: Kind, name: str, *, wait: bool) -> dict[str, 
     return Follower(session, kind, name).run()
 
 
+def for_person(session: Session, description: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Give what `finish` gave when a person is to be told more; with --json a machine gets it instead."""
+    if description is not None and session.as_json:
+        session.emit(description)
+        return None
+    return description
+
+
 def follow_log(session: Session, kind: Kind, name: str) -> None:
     """Print the log as it grows, whole, until the job ends; Ctrl-C leaves it running."""
     from jobs.targets.opening import describe

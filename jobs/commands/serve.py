@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from container.errors import UserError
-from jobs.commands.follow import finish
+from jobs.commands.follow import finish, for_person
 from jobs.commands.session import REFUSED, CommandFailedError, Session, complete_names, with_session
 from jobs.kinds import ENDPOINT, TRAINING, TRANSFORM
 from jobs.requests import endpoint, endpoint_config, model, new_name, scaling, transform_job
@@ -74,10 +74,7 @@ def deploy(
     description = finish(session, ENDPOINT, name, wait=not no_wait)
     if high is not None and high > low:
         scale(session, name, low, high)
-    if description is None:
-        return
-    if session.as_json:
-        session.emit(description)
+    if for_person(session, description) is None:
         return
     session.say(f"next: kennel predict {name} PHOTO...\n      kennel delete {name}")
 
@@ -171,11 +168,7 @@ def transform(session: Session, job: str, source: str, output: str, name: str | 
     container = model(name, model_data(session, job), session.terms, {})
     request = transform_job(name, name, session.target.uri(source), target, session.terms)
     send_all(session, [("CreateModel", container), ("CreateTransformJob", request)])
-    description = finish(session, TRANSFORM, name, wait=not no_wait)
-    if description is None:
-        return
-    if session.as_json:
-        session.emit(description)
+    if for_person(session, finish(session, TRANSFORM, name, wait=not no_wait)) is None:
         return
     session.say(f"{name}: Completed; answers in {output}")
 

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from container.errors import UserError
-from jobs.commands.follow import finish, short, show_metrics, training_jobs_of
+from jobs.commands.follow import finish, for_person, short, show_metrics, training_jobs_of
 from jobs.commands.session import REFUSED, CommandFailedError, Session, complete_names, parse_settings, with_session
 from jobs.kinds import TRAINING, TUNING
 from jobs.requests import MAX_RUNTIME_SECONDS, Search, new_name, parse_ranges, training_job, tuning_job
@@ -67,11 +67,8 @@ def train(
         spot=spot, max_runtime_seconds=seconds(max_hours), input_mode=input_mode,
     )  # fmt: skip
     session.send("CreateTrainingJob", request)
-    description = finish(session, TRAINING, name, wait=not no_wait)
+    description = for_person(session, finish(session, TRAINING, name, wait=not no_wait))
     if description is None:
-        return
-    if session.as_json:
-        session.emit(description)
         return
     show_metrics(session, description)
     session.say(f"model: {description['ModelArtifacts']['S3ModelArtifacts']}")
@@ -117,11 +114,8 @@ def tune(
         spot=spot, max_runtime_seconds=seconds(max_hours), input_mode=input_mode,
     )  # fmt: skip
     session.send("CreateHyperParameterTuningJob", request)
-    description = finish(session, TUNING, name, wait=not no_wait)
+    description = for_person(session, finish(session, TUNING, name, wait=not no_wait))
     if description is None:
-        return
-    if session.as_json:
-        session.emit(description)
         return
     show_best(session, name)
     session.say(f"next: kennel best {name} --out best.json\n      kennel train {data} --from best.json")

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from container.errors import UserError
 from jobs.config import KennelConfig, TargetName
-from jobs.kinds import ENDPOINT, KINDS, TRAINING, TRANSFORM, TUNING, Kind
+from jobs.kinds import ENDPOINT, KINDS, TUNING, Kind
 from jobs.metrics import LogReader
 from jobs.uris import file_uri, local_path
 
@@ -118,7 +118,3 @@ def wait_for_end(
         if description[kind.status] in final:
             return description
         time.sleep(poll_seconds)
-
-
-LOGGED = (TRAINING, TUNING, TRANSFORM, ENDPOINT)
-"""What has a log."""
