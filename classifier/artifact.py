@@ -104,7 +104,9 @@ def write_artifact(
     import openvino
 
     directory.mkdir(parents=True, exist_ok=True)
-    check_free_space(directory, sum(array.nbytes for array in weights.values()))
+    # Weights twice, torch's and OpenVINO's, whose own error on a full disk does not say that it is full.
+    needed_bytes = 2 * sum(array.nbytes for array in weights.values()) + SMALL_FILES_BYTES
+    check_free_space(directory, needed_bytes, "the artifact")
     (directory / MANIFEST).unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(prefix=".writing-", dir=directory) as folder:
         writing = Path(folder)
@@ -132,14 +134,11 @@ def write_artifact(
     return read_artifact(directory)
 
 
-def check_free_space(directory: Path, weights_bytes: int) -> None:
-    """Raise OSError when a folder has no room for the weights, twice (torch's and OpenVINO's), and the small files.
-
-    OpenVINO's own error on a full disk does not say that it is full.
-    """
-    needed_bytes, free_bytes = 2 * weights_bytes + SMALL_FILES_BYTES, shutil.disk_usage(directory).free
+def check_free_space(directory: Path, needed_bytes: int, what: str) -> None:
+    """Raise OSError, which names `what` and both sizes, when a folder has no room for so many bytes."""
+    free_bytes = shutil.disk_usage(directory).free
     if free_bytes < needed_bytes:
-        reason = f"no space for the artifact ({needed_bytes / 1e6:.0f} MB needed, {free_bytes / 1e6:.0f} MB free)"
+        reason = f"no space for {what} ({needed_bytes / 1e6:.0f} MB needed, {free_bytes / 1e6:.0f} MB free)"
         raise OSError(errno.ENOSPC, reason, str(directory))
 
 

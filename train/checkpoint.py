@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import re
-import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -22,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from safetensors.torch import load_file
 
+from classifier.artifact import check_free_space
 from classifier.preprocessing import Preprocessing
 from container.errors import UserError
 from train.data import Photographs
@@ -144,9 +144,7 @@ def checkpoint_files(folder: Path) -> list[Path]:
 def write_whole(file: Path, arrays: Mapping[str, np.ndarray[Any, Any]], metadata: dict[str, str]) -> None:
     """Write a file of safetensors that is there, on the disk, once it has its name. Raises OSError."""
     needed = sum(array.nbytes for array in arrays.values()) + sum(map(len, metadata.values())) + HEADER_BYTES
-    if (free := shutil.disk_usage(file.parent).free) < needed:
-        reason = f"no space for a checkpoint ({needed / 1e6:.0f} MB needed, {free / 1e6:.0f} MB free)"
-        raise OSError(errno.ENOSPC, reason, str(file.parent))
+    check_free_space(file.parent, needed, "a checkpoint")
     writing = file.with_name(f".{file.name}.writing")
     try:
         save_file(dict(arrays), writing, metadata)
