@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import io
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -20,6 +21,10 @@ import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegressionCV
 from torch import nn
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "local_test"))
+
+from make_test_dir import make_test_dir
 
 from classifier.conversion import convert_backbone
 from classifier.engines import OpenVinoEngine
@@ -68,7 +73,7 @@ def extract(data: Path, folder: Path) -> tuple[tuple[str, ...], dict[str, Featur
     engine = OpenVinoEngine(convert_backbone(backbone, preprocessing), num_threads=num_cpus(), num_streams=num_cpus())
     cache = FeatureCache(folder, "benchmark", head.in_features)
     extractor = FeatureExtractor(engine, preprocessing, cache, num_cpus())
-    photographs = find_photographs(channel_of(data, folder), 0.2, 0)
+    photographs = find_photographs(ContainerPaths(make_test_dir(folder / "ml", data, {}, link=True)), 0.2, 0)
     splits = {"train": photographs.train, "validation": photographs.validation, "test": photographs.test}
     rows = {
         name: extractor.rows(split, UnreadablePhotographs(1.0), name=name, stop=StopSignal())
@@ -78,14 +83,6 @@ def extract(data: Path, folder: Path) -> tuple[tuple[str, ...], dict[str, Featur
     scaler = Scaler.fit(cache.array(), rows["train"][0])
     features = {name: Features(cache.array(), of_split, labels, scaler) for name, (of_split, labels) in rows.items()}
     return photographs.class_names, features
-
-
-def channel_of(data: Path, root: Path) -> ContainerPaths:
-    """Lay a folder out as a job's only channel."""
-    channel = root / "input" / "data" / "training"
-    channel.parent.mkdir(parents=True)
-    channel.symlink_to(data.resolve())
-    return ContainerPaths(root)
 
 
 def measure_cost(names: tuple[str, ...], splits: dict[str, Features], num_trials: int) -> tuple[float, float]:

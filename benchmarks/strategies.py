@@ -19,6 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parent.parent / "local_test"))
+
+from make_test_dir import make_test_dir
+
 ROOT = Path(__file__).parent.parent
 
 RUNS: dict[str, dict[str, str]] = {
@@ -78,17 +82,12 @@ def draw(source: Path, target: Path, num_photographs: int, seed: int) -> Path:
 
 def run_job(data: Path, temporary: Path, hyperparameters: dict[str, str]) -> dict[str, float]:
     with tempfile.TemporaryDirectory(dir=temporary) as folder:
-        root = Path(folder)
-        (root / "input" / "data").mkdir(parents=True)
-        (root / "input" / "data" / "training").symlink_to(data)
+        root = make_test_dir(Path(folder), data, hyperparameters, link=True)
         (temporary / "checkpoints").mkdir(exist_ok=True)
         (root / "checkpoints").symlink_to(temporary / "checkpoints")
-        options = [part for name, value in hyperparameters.items() for part in (f"--{name.replace('_', '-')}", value)]
         environment = {**os.environ, "SAGEMAKER_BASE_DIR": str(root)}
         started = time.perf_counter()
-        subprocess.run(
-            [sys.executable, "-m", "train", *options], cwd=ROOT, env=environment, check=True, capture_output=True
-        )
+        subprocess.run([sys.executable, "-m", "train"], cwd=ROOT, env=environment, check=True, capture_output=True)
         metrics: dict[str, float] = json.loads((root / "output" / "data" / "metrics.json").read_text())
         return {**metrics, "seconds": time.perf_counter() - started}
 

@@ -18,6 +18,10 @@ import tempfile
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parent.parent / "local_test"))
+
+from make_test_dir import make_test_dir
+
 ROOT = Path(__file__).parent.parent
 WORKERS = 2
 BATCH_SIZES = (32, 64, 128, 256)
@@ -59,9 +63,8 @@ def copy_subset(source: Path, target: Path, num_photographs: int) -> Path:
 
 
 def time_kennel(data: Path, root: Path, num_trials: int) -> tuple[float, float]:
-    (root / "input" / "data").mkdir(parents=True)
-    (root / "input" / "data" / "training").symlink_to(data)
-    command = [sys.executable, "-m", "train", "--strategy", "linear_probe", "--search-trials", str(num_trials)]
+    make_test_dir(root, data, {"strategy": "linear_probe", "search_trials": str(num_trials)}, link=True)
+    command = [sys.executable, "-m", "train"]
     started = time.perf_counter()
     subprocess.run(
         command, cwd=ROOT, env={**os.environ, "SAGEMAKER_BASE_DIR": str(root)}, check=True, capture_output=True

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -18,6 +19,12 @@ def run_train(root: Path, *arguments: str, timeout: float = 300) -> subprocess.C
     """Run the `train` command to its end."""
     command = [sys.executable, "-m", "train", *arguments]
     return subprocess.run(command, cwd=ROOT, env=environment_of(root), capture_output=True, text=True, timeout=timeout)
+
+
+def start_train(root: Path, **streams: Any) -> "subprocess.Popen[str]":
+    """Start the `train` command; `streams` are those of Popen."""
+    command = [sys.executable, "-m", "train"]
+    return subprocess.Popen(command, cwd=ROOT, env=environment_of(root), text=True, **streams)
 
 
 def environment_of(root: Path) -> dict[str, str]:

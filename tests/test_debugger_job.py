@@ -1,16 +1,14 @@
 """The record that the `train` command leaves, of jobs that end and jobs that are killed."""
 
-import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 from make_test_dir import make_test_dir
-from support import NUM_CLASSES, ROOT, run_train
+from support import NUM_CLASSES, run_train, start_train
 
 from train.debugger.record import Record, read_record
 
@@ -79,12 +77,8 @@ def test_without_the_recorder_there_is_no_record_and_the_same_model(trained: Pat
 
 def test_a_job_that_is_killed_in_the_middle_of_training_leaves_a_readable_record(faces: Path, tmp_path: Path) -> None:
     root = make_test_dir(tmp_path, faces, {**FINETUNE, "epochs": "1000"})
-    environment = {**os.environ, "SAGEMAKER_BASE_DIR": str(root)}
-    command = [sys.executable, "-m", "train"]
     started = time.monotonic()
-    with subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as process:
+    with start_train(root, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
         assert any("validation:macro_f1" in line and "epoch=2" in line for line in process.stdout)
         time.sleep(1.2)
@@ -114,11 +108,7 @@ def test_photographs_of_both_train_and_test_are_told(faces: Path, tmp_path: Path
 
 def test_a_job_that_is_stopped_says_so(faces: Path, tmp_path: Path) -> None:
     root = make_test_dir(tmp_path, faces, {**FINETUNE, "epochs": "1000"})
-    environment = {**os.environ, "SAGEMAKER_BASE_DIR": str(root)}
-    command = [sys.executable, "-m", "train"]
-    with subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as process:
+    with start_train(root, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
         assert any("validation:macro_f1" in line for line in process.stdout)
         process.send_signal(signal.SIGTERM)

@@ -2,12 +2,10 @@
 
 import csv
 import json
-import os
 import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -17,7 +15,7 @@ import torchvision
 from make_test_dir import make_test_dir
 from PIL import Image
 from sample_data import sample_photographs
-from support import NUM_CLASSES, ROOT, run_train
+from support import NUM_CLASSES, run_train, start_train
 
 from classifier.artifact import read_artifact
 from container.metrics import METRICS
@@ -177,9 +175,7 @@ def test_fine_tuning_trains_all_layers(strategy: str, faces: Path, tmp_path: Pat
 
 def test_sigterm_while_features_are_made_saves_a_head_on_those_made_so_far(tmp_path: Path) -> None:
     root = make_test_dir(tmp_path, sample_photographs(), {"strategy": "linear_probe"})
-    environment = {**os.environ, "SAGEMAKER_BASE_DIR": str(root)}
-    command = [sys.executable, "-m", "train"]
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as process:
+    with start_train(root, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
         assert any(line.startswith("features with") for line in process.stderr)
         time.sleep(0.5)
@@ -196,11 +192,7 @@ def test_sigterm_saves_the_best_model_and_ends_well(
     seconds_after_the_first_epoch: float, faces: Path, tmp_path: Path
 ) -> None:
     root = make_test_dir(tmp_path, faces, {"strategy": "finetune", "epochs": "1000", "batch-size": "4"})
-    environment = {**os.environ, "SAGEMAKER_BASE_DIR": str(root)}
-    command = [sys.executable, "-m", "train"]
-    with subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as process:
+    with start_train(root, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
         assert any(line.startswith("#metric validation:macro_f1") for line in process.stdout)
         time.sleep(seconds_after_the_first_epoch)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from colours import PREPROCESSING, RECIPE, equal, train
 from make_test_dir import make_test_dir
-from support import ROOT, environment_of, run_train
+from support import ROOT, environment_of, run_train, start_train
 
 from classifier.artifact import read_artifact
 from container.errors import UserError
@@ -140,9 +140,7 @@ def test_no_checkpoint_holds_code(photographs: Photographs, tmp_path: Path) -> N
 
 def start(root: Path) -> "subprocess.Popen[str]":
     with (root / "log").open("a") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "train"], cwd=ROOT, env=environment_of(root), stdout=log, stderr=log, text=True
-        )
+        return start_train(root, stdout=log, stderr=log)
 
 
 def wait_for(folder: Path, position: tuple[int, int], process: "subprocess.Popen[str]") -> None:

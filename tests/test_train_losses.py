@@ -1,10 +1,12 @@
 """Losses and weights of photographs with any number of labels, against torch."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from heads import train_with_torch
 from torch import nn
 from torch.nn import functional
 
@@ -18,7 +20,7 @@ from train.features import Features, Scaler
 from train.history import History
 from train.losses import MultiLabelLoss, heads_losses, heads_recognised
 from train.report import Report, write_report
-from train.search import NUM_AVERAGED, HeadGroup, HeadSearch, Trial, propose_trials, warmup_cosine
+from train.search import NUM_AVERAGED, HeadGroup, HeadSearch, Trial, propose_trials
 
 NUM_FEATURES, NUM_CLASSES = 20, 4
 CLASS_NAMES = ("a", "b", "c", "d")
@@ -45,19 +47,10 @@ def test_a_batched_step_equals_torchs_adamw_on_the_binary_loss() -> None:
         group.step(features, labels)
     for index, trial in enumerate(trials):
         head = nn.Linear(NUM_FEATURES, NUM_CLASSES)
-        nn.init.zeros_(head.weight)
-        nn.init.zeros_(head.bias)
-        decays = {head.weight: trial.weight_decay, head.bias: 0.0}
-        optimizer = torch.optim.AdamW([{"params": [p], "weight_decay": d} for p, d in decays.items()], lr=trial.lr)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warmup_cosine(step, num_steps))
         targets = labels * (1 - trial.label_smoothing) + trial.label_smoothing / 2
-        for _ in range(num_steps):
-            optimizer.zero_grad()
-            loss = functional.binary_cross_entropy_with_logits(head(features), targets)
-            expected_sums[index] += 16 * loss.item()
-            (loss * NUM_CLASSES).backward()
-            optimizer.step()
-            schedule.step()
+        loss_of = partial(functional.binary_cross_entropy_with_logits, target=targets)
+        losses = train_with_torch(head, trial, num_steps, features, loss_of, scale=NUM_CLASSES)
+        expected_sums[index] = 16 * sum(losses)
         assert torch.allclose(group.weight[index], head.weight, atol=1e-4)
         assert torch.allclose(group.bias[index], head.bias, atol=1e-4)
     assert group.loss_sum.tolist() == pytest.approx(expected_sums, rel=1e-3)

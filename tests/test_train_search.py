@@ -1,8 +1,11 @@
 """Heads on features: trained together, judged without fitting the validation photographs."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
+from heads import train_with_torch
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
@@ -22,7 +25,6 @@ from train.search import (
     choose_epochs,
     choose_num_trials,
     propose_trials,
-    warmup_cosine,
 )
 
 NUM_FEATURES, NUM_CLASSES = 20, 3
@@ -66,16 +68,8 @@ def test_a_batched_step_equals_torchs_adamw_with_label_smoothing() -> None:
         group.step(features, labels)
     for index, trial in enumerate(trials):
         head = nn.Linear(NUM_FEATURES, NUM_CLASSES)
-        nn.init.zeros_(head.weight)
-        nn.init.zeros_(head.bias)
-        decays = {head.weight: trial.weight_decay, head.bias: 0.0}
-        optimizer = torch.optim.AdamW([{"params": [p], "weight_decay": d} for p, d in decays.items()], lr=trial.lr)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warmup_cosine(step, num_steps))
-        for _ in range(num_steps):
-            optimizer.zero_grad()
-            nn.functional.cross_entropy(head(features), labels, label_smoothing=trial.label_smoothing).backward()
-            optimizer.step()
-            schedule.step()
+        loss_of = partial(nn.functional.cross_entropy, target=labels, label_smoothing=trial.label_smoothing)
+        train_with_torch(head, trial, num_steps, features, loss_of)
         assert torch.allclose(group.weight[index], head.weight, atol=1e-4)
         assert torch.allclose(group.bias[index], head.bias, atol=1e-4)
 
