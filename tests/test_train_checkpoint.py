@@ -202,13 +202,17 @@ def test_a_full_disk_fails_clearly_and_leaves_the_last_good_checkpoint(faces: Pa
     folder.mkdir(exist_ok=True)
     kept.mkdir()
     # A file system of its own, that the process sees alone; filled once there are two checkpoints.
-    script = (
-        f"mount -t tmpfs -o size=40m tmpfs {folder} || exit 77\n{sys.executable} -m train & job=$!\n"
-        f"while [ $(ls {folder}/kennel-*.safetensors 2>/dev/null | wc -l) -lt 2 ]; do sleep 0.01; done\n"
-        f"head -c 100M /dev/zero > {folder}/filler 2>/dev/null\nwait $job; code=$?\n"
-        f"cp {folder}/kennel-* {kept}; ls -A {folder} >&2; exit $code\n"
-    )
-    command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script]
+    script = """
+        folder=$1 kept=$2 python=$3
+        mount -t tmpfs -o size=40m tmpfs "$folder" || exit 77
+        "$python" -m train & job=$!
+        while [ $(ls "$folder"/kennel-*.safetensors 2>/dev/null | wc -l) -lt 2 ]; do sleep 0.01; done
+        head -c 100M /dev/zero > "$folder/filler" 2>/dev/null
+        wait $job; code=$?
+        cp "$folder"/kennel-* "$kept"; ls -A "$folder" >&2; exit $code
+    """
+    command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]
+    command += [str(folder), str(kept), sys.executable]
     result = subprocess.run(command, cwd=ROOT, env=environment_of(root), capture_output=True, text=True, timeout=120)
     if result.returncode in (1, 77) and "checkpoint" not in result.stderr:
         pytest.skip(f"no user namespaces here: {result.stderr.strip()}")
